@@ -1,0 +1,226 @@
+"""What users receive and send: the package's data, the same for every service and dialect.
+
+All models are immutable and JSON-friendly (``.model_dump(mode="json")``). Text offsets count Unicode code points of
+the text the user gets; scores are the service's own, higher is better; times are aware UTC datetimes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Agent",
+    "Artifact",
+    "CallToAction",
+    "ChatEvent",
+    "ChatMessageRequest",
+    "Citation",
+    "CreateSessionRequest",
+    "EventType",
+    "Message",
+    "Reply",
+    "Session",
+    "Source",
+    "ToolActivity",
+    "Usage",
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ChatMessageRequest(_Model):
+    """The body of one chat turn. Source of the fields: the v2 SDK's model of the same name."""
+
+    user_message: str = Field(description="The user's message, sent as it is.")
+    timeout_seconds: int | None = Field(default=None, description="How long the service may take, in seconds.")
+    include_thinking: bool | None = None
+    include_tool_activity: bool | None = None
+
+
+class CreateSessionRequest(_Model):
+    """Options of a new session, all optional. Source: the v2 SDK. Their effect on the agent is not documented."""
+
+    prompt: str | None = None
+    initial_context: dict[str, Any] | None = None
+    max_iterations_per_user_message: int | None = None
+    message_wait_timeout_seconds: int | None = None
+    execution_policy_ids: list[str] | None = None
+    execution_policy: dict[str, Any] | None = None
+
+
+class Session(_Model):
+    """A conversation on the service.
+
+    ``created_at`` is the service's own time where it says one, otherwise the first message's time, else ``None``.
+    ``status`` is the session's (RUNNING, COMPLETED, FAILED, CANCELED, TERMINATED), never a turn's.
+    """
+
+    id: str
+    agent_id: str | None = None
+    agent_name: str | None = None
+    created_at: datetime | None = None
+    ended_at: datetime | None = None
+    status: str | None = None
+    messages_count: int | None = None
+    token_usage: list[dict[str, Any]] = []
+
+
+class Agent(_Model):
+    """An agent that sessions can be opened with."""
+
+    id: str
+    name: str
+    display_name: str = ""
+    description: str | None = None
+    version: str | None = None
+
+
+class Source(_Model):
+    """A document (or a part of one) that an answer rests on.
+
+    ``snippet`` is the passage in the source's own words. ``origin`` is ``"cited"`` when the agent cited it and
+    ``"retrieved"`` when it only turned up in a retrieval tool's result.
+    """
+
+    title: str = ""
+    url: str | None = None
+    snippet: str | None = None
+    score: float | None = None
+    data_element_id: str | None = None
+    source_id: str | None = None
+    tool_name: str | None = None
+    origin: Literal["cited", "retrieved"] = "cited"
+    metadata: dict[str, Any] = {}
+
+
+class Citation(_Model):
+    """A place in the answer that a source supports.
+
+    ``source`` indexes the answer's ``sources``. ``start`` and ``end`` count characters of the text the user gets;
+    where the wire gives a single position both are that position.
+    """
+
+    source: int
+    start: int
+    end: int
+
+
+class Usage(_Model):
+    """Tokens as the service counts them; ``details`` keeps the service's own keys. Nothing is estimated."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    details: dict[str, int] = {}
+
+
+class ToolActivity(_Model):
+    """One call of a tool that the agent made on the service's side, with its result once there is one."""
+
+    id: str | None = None
+    name: str | None = None
+    arguments: dict[str, Any] = {}
+    result: Any = None
+    is_error: bool = False
+    timestamp: str | None = None
+
+
+class CallToAction(_Model):
+    """An action that the agent suggests to the user."""
+
+    label: str
+    action: str = ""
+    action_data: dict[str, Any] | None = None
+
+
+class Artifact(_Model):
+    """A file that the agent made."""
+
+    artifact_id: str
+    filename: str = ""
+    mime_type: str = ""
+    content: str | None = None
+    storage_url: str | None = None
+    size_bytes: int | None = None
+    created_at: str | None = None
+
+
+class Message(_Model):
+    """One entry of a session's history, in order.
+
+    ``role`` is ``"user"`` or ``"assistant"``; tool entries (``"tool_call"``, ``"tool_result"``) are listed only on
+    request. ``message`` is the raw text as the service stores it.
+    """
+
+    role: Literal["user", "assistant", "tool_call", "tool_result"]
+    message: str = ""
+    timestamp: datetime | None = None
+    signal_id: str | None = None
+    tool_id: str | None = None
+    tool_name: str | None = None
+    arguments: dict[str, Any] | None = None
+    result: Any = None
+
+
+class Reply(_Model):
+    """One whole answer: the same whether it was streamed or not, and in any dialect.
+
+    ``signal_id`` identifies the exchange where the wire gives one. ``recovered`` says that the connection broke and the
+    answer was read back from the session's history. ``usage`` is ``None`` where the service does not say.
+    """
+
+    message: str = ""
+    citations: list[Citation] = []
+    sources: list[Source] = []
+    usage: Usage | None = None
+    thinking: str | None = None
+    tool_activity: list[ToolActivity] = []
+    follow_up_questions: list[str] = []
+    call_to_actions: list[CallToAction] = []
+    artifacts: list[Artifact] = []
+    session_id: str | None = None
+    signal_id: str | None = None
+    finish_reason: str | None = None
+    recovered: bool = False
+    warnings: list[str] = []
+
+
+EventType = Literal[
+    "connected",
+    "status",
+    "thinking",
+    "tool_call",
+    "tool_result",
+    "content",
+    "citations",
+    "done",
+    "warning",
+    "unknown",
+]
+
+
+@dataclass(slots=True)
+class ChatEvent:
+    """One step of a streamed turn. Which attributes are set follows from ``type``:
+
+    ``content`` and ``thinking`` carry ``delta`` (new text only, never empty); ``tool_call`` and ``tool_result`` carry
+    ``tool``; ``citations`` carries ``citations`` and ``sources``; ``done`` is the last event and carries ``reply``;
+    ``connected`` carries ``signal_id``; ``warning`` carries ``message``. ``data`` is the wire's own payload where one
+    event of the wire stands behind this one.
+    """
+
+    type: EventType
+    delta: str = ""
+    citations: list[Citation] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    reply: Reply | None = None
+    tool: ToolActivity | None = None
+    signal_id: str | None = None
+    message: str = ""
+    data: Any = None
