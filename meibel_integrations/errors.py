@@ -229,11 +229,11 @@ class AgentTurnError(TurnError):
     """The agent reported that this turn failed."""
 
 
-class StreamInterrupted(TurnError):
+class StreamInterrupted(TurnError):  # noqa: N818 - a public name of the design
     """The stream ended before the turn did. ``partial_text`` holds what had arrived."""
 
 
-class TurnOutcomeUnknown(TurnError):
+class TurnOutcomeUnknown(TurnError):  # noqa: N818 - a public name of the design
     """The turn may or may not have run. Look at the session's history before sending it again."""
 
 

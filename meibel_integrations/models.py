@@ -6,7 +6,8 @@ the text the user gets; scores are the service's own, higher is better; times ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -217,8 +218,8 @@ class ChatEvent:
 
     type: EventType
     delta: str = ""
-    citations: list[Citation] = field(default_factory=list)
-    sources: list[Source] = field(default_factory=list)
+    citations: Sequence[Citation] = ()
+    sources: Sequence[Source] = ()
     reply: Reply | None = None
     tool: ToolActivity | None = None
     signal_id: str | None = None

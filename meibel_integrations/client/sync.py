@@ -1,0 +1,217 @@
+"""The sync Meibel client. Every method runs a flow; what it does is written there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from pydantic import SecretStr
+
+from meibel_integrations.client.arguments import File, file_reader, session_options, turn_body
+from meibel_integrations.client.streams import ChatStream
+from meibel_integrations.config import ClientConfig, RetryPolicy, Timeouts, resolve
+from meibel_integrations.errors import ConfigurationError
+from meibel_integrations.models import Message, Reply, Session
+from meibel_integrations.protocol import flows
+from meibel_integrations.protocol.dialects.meibel import MeibelDialect
+from meibel_integrations.protocol.text import Partials
+from meibel_integrations.protocol.turn import Turn
+from meibel_integrations.transports.base import Clock, SystemClock, Transport, drive, run
+from meibel_integrations.transports.httpx_sync import HttpxTransport
+from meibel_integrations.transports.pools import shared_transport
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["MeibelClient"]
+
+T = TypeVar("T")
+
+
+class MeibelClient:
+    """Sessions and chat of Meibel agents. Thread-safe; also a context manager.
+
+    Args:
+        api_key: the key; ``MEIBEL_API_KEY`` if not given.
+        base_url: the service; ``MEIBEL_BASE_URL`` or the hosted one if not given.
+        timeout: the longest silence of the service in seconds, or a :class:`~meibel_integrations.config.Timeouts`.
+        max_retries: how often a request that never arrived, or does no harm when repeated, is sent again.
+        partials: what the pieces of a streamed answer are: ``"delta"``, ``"snapshot"``, or ``"auto"`` to find out.
+        allow_insecure_http: send the key over plain ``http://`` to another machine.
+        http_client: your own ``httpx.Client``; it stays yours to close. The key is still attached per request.
+        clock: time and chance, for tests.
+
+    Raises:
+        ConfigurationError: no key, or an address that the key must not be sent to.
+    """
+
+    dialect = MeibelDialect()
+
+    def __init__(
+        self,
+        api_key: str | SecretStr | None = None,
+        base_url: str | None = None,
+        *,
+        timeout: Timeouts | float | None = None,
+        max_retries: int = 2,
+        partials: Partials = "auto",
+        allow_insecure_http: bool = False,
+        http_client: httpx.Client | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config: ClientConfig = resolve(
+            self.dialect,
+            api_key=api_key,
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=max_retries,
+            allow_insecure_http=allow_insecure_http,
+        )
+        self.partials: Partials = partials
+        self._clock = clock or SystemClock()
+        header = self.dialect.key_header(self.config.api_key.get_secret_value())
+        self._transport: Transport | None = (
+            shared_transport(self.config, header)
+            if http_client is None
+            else HttpxTransport(self.config, header, http_client)
+        )
+        self.agents = Agents(self)
+        self.sessions = Sessions(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.config.base_url!r})"
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How requests are retried."""
+        return self.config.retry
+
+    def run(self, flow: flows.Flow[T]) -> T:
+        """Runs a flow to its result."""
+        return run(flow, self._open_transport(), self._clock, total=self.config.timeouts.total)
+
+    def iterate(self, flow: flows.Flow[Any]) -> Iterator[Any]:
+        """Runs a flow and yields what it emits."""
+        return drive(flow, self._open_transport(), self._clock, total=self.config.timeouts.total)
+
+    def stream(self, flow: flows.Flow[Any]) -> ChatStream:
+        """Runs a flow that streams a turn; returns once the service has accepted it."""
+        total = self.config.timeouts.total
+        return ChatStream(drive(flow, self._open_transport(), self._clock, total=total)).open()
+
+    def close(self) -> None:
+        """Gives up the connections that no other client or open stream uses. May be called again."""
+        self._transport = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_transport(self) -> Transport:
+        if self._transport is None:
+            raise ConfigurationError("This client is closed.")
+        return self._transport
+
+
+class Agents:
+    """``client.agents``"""
+
+    def __init__(self, client: MeibelClient) -> None:
+        self._client = client
+
+    def create_session(
+        self, agent_id: str | None = None, body: Any = None, *, agent_name: str | None = None
+    ) -> Session:
+        """Opens a session with an agent, named by id or by name (its newest published version).
+
+        ``body`` may be a :class:`~meibel_integrations.models.CreateSessionRequest` or a mapping of its fields.
+        """
+        client = self._client
+        return client.run(
+            flows.create_session(
+                client.dialect,
+                client.policy,
+                agent_id=agent_id,
+                agent_name=agent_name,
+                options=session_options(body),
+            )
+        )
+
+    def list_sessions(
+        self,
+        agent_id: str,
+        *,
+        page_size: int = 50,
+        sort_by: str | None = None,
+        sort_order: str | None = None,
+        status: str | None = None,
+    ) -> Iterator[Session]:
+        """Iterates over all sessions of an agent, fetching pages of ``page_size`` as they are needed."""
+        client = self._client
+        filters = {"sort_by": sort_by, "sort_order": sort_order, "status": status}
+        return client.iterate(
+            flows.list_sessions(client.dialect, client.policy, agent_id, page_size=page_size, **filters)
+        )
+
+
+class Sessions:
+    """``client.sessions``"""
+
+    def __init__(self, client: MeibelClient) -> None:
+        self._client = client
+
+    def send_chat_message(
+        self, session_id: str, body: Any = None, *, user_message: str | None = None, **options: Any
+    ) -> Reply:
+        """Sends a message and waits for the whole answer.
+
+        ``timeout_seconds`` bounds the service's work, not the connection's silence, which is the client's ``timeout``;
+        :meth:`send_chat_message_stream` is the better choice for long answers.
+
+        Raises:
+            TurnOutcomeUnknown: the connection broke, or the service failed, before it answered.
+        """
+        client = self._client
+        turn = turn_body(body, user_message, options)
+        return client.run(flows.send_turn(client.dialect, client.policy, session_id, turn))
+
+    def send_chat_message_stream(
+        self,
+        session_id: str,
+        body: Any = None,
+        *,
+        user_message: str | None = None,
+        files: Sequence[File] | None = None,
+        **options: Any,
+    ) -> ChatStream:
+        """Sends a message and streams the answer. Returns once the service has accepted the turn.
+
+        ``files`` are paths, ``(name, bytes)`` pairs or binary file objects.
+        """
+        client = self._client
+        turn = turn_body(body, user_message, options)
+        return client.stream(
+            flows.stream_turn(
+                client.dialect,
+                client.policy,
+                session_id,
+                turn,
+                file_reader(files, client.dialect.file_field),
+                turn=Turn(session_id, partials=client.partials),
+            )
+        )
+
+    def get_session_messages(self, session_id: str, *, include_tools: bool = False) -> list[Message]:
+        """The session's messages in order. Their text is raw: what was sent and answered, byte for byte."""
+        client = self._client
+        return client.run(flows.get_history(client.dialect, client.policy, session_id, include_tools=include_tools))
+
+    def get_session(self, session_id: str) -> Session:
+        """The session's details."""
+        client = self._client
+        return client.run(flows.get_session(client.dialect, client.policy, session_id))

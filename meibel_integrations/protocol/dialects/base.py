@@ -1,0 +1,42 @@
+"""What a service's dialect has to answer, so that flows, drivers and adapters need not know the service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from meibel_integrations.models import ChatMessageRequest, CreateSessionRequest, Message, Session
+from meibel_integrations.protocol.events import WireEvent
+from meibel_integrations.protocol.requests import FilePart, Request
+from meibel_integrations.protocol.sse import SSEEvent
+
+__all__ = ["Dialect"]
+
+
+class Dialect(Protocol):
+    """The requests of a service and how its answers read. Pure; all facts of the wire live in implementations."""
+
+    name: str
+    """The provider's name as the adapters show it (``model_provider``)."""
+    default_base_url: str
+    base_url_variable: str
+    key_variable: str
+
+    def key_header(self, key: str) -> Mapping[str, str]:
+        """The header that carries the key."""
+
+    def create_session(
+        self, *, agent_id: str | None, agent_name: str | None, options: CreateSessionRequest | None
+    ) -> Request: ...
+
+    def read_session(self, body: Any, *, agent_id: str | None = None, agent_name: str | None = None) -> Session:
+        """Decodes a created or described session; raises ``ProtocolError`` if it has no id."""
+
+    def stream_turn(self, session_id: str, body: ChatMessageRequest, files: Sequence[FilePart]) -> Request: ...
+
+    def decode(self, event: SSEEvent) -> WireEvent:
+        """Decodes one event of a turn's stream; never fails."""
+
+    def get_history(self, session_id: str) -> Request: ...
+
+    def read_history(self, body: Any) -> list[Message]: ...

@@ -1,0 +1,351 @@
+"""Meibel's wire: the v2 API as its official SDK speaks it, and the guide's variant of the answers.
+
+What is sent is what the v2 SDK sends. What is received may be in either form, even mixed. Sources of the facts: the
+v2 SDK (``meibel`` 2.0.7), the typed v1 SDK (the only place where the stream's payloads are typed), and the guide
+("Sessions & Chat"). Nothing here was checked against the hosted service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from meibel_integrations.errors import ProtocolError
+from meibel_integrations.models import (
+    Artifact,
+    CallToAction,
+    ChatMessageRequest,
+    CreateSessionRequest,
+    Message,
+    Reply,
+    Session,
+)
+from meibel_integrations.protocol import events as wire
+from meibel_integrations.protocol import payloads
+from meibel_integrations.protocol.dialects.meibel_evidence import read_evidence
+from meibel_integrations.protocol.payloads import mapping, mappings, text
+from meibel_integrations.protocol.requests import EVENT_STREAM, FilePart, Request, path
+from meibel_integrations.protocol.sse import SSEEvent
+from meibel_integrations.protocol.turn import Turn
+
+__all__ = ["MeibelDialect"]
+
+Role = Literal["user", "assistant", "tool_call", "tool_result"]
+
+# The exact words of a history item's `type` are not documented; these are what the SDKs and the guide suggest.
+_ROLES: dict[str, Role] = {
+    "user": "user",
+    "user_message": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "assistant_message": "assistant",
+    "agent": "assistant",
+    "agent_message": "assistant",
+    "ai": "assistant",
+    "tool_call": "tool_call",
+    "tool_result": "tool_result",
+}
+FINAL_STATUSES = frozenset({"COMPLETED", "FAILED", "CANCELED", "TERMINATED"})
+
+
+class MeibelDialect:
+    """Requests to and answers from Meibel. Stateless."""
+
+    name = "meibel"
+    default_base_url = "https://api.meibel.ai/v2"
+    base_url_variable = "MEIBEL_BASE_URL"
+    key_variable = "MEIBEL_API_KEY"
+
+    def key_header(self, key: str) -> Mapping[str, str]:
+        return {"Meibel-API-Key": key}
+
+    # Requests
+
+    def create_session(
+        self, *, agent_id: str | None, agent_name: str | None, options: CreateSessionRequest | None
+    ) -> Request:
+        """By name the newest published version of the agent is started (v2 SDK)."""
+        if agent_id is not None:
+            route = path("/agents/{agent_id}/sessions", agent_id=agent_id)
+        else:
+            route = path("/agents/name/{agent_name}/sessions", agent_name=agent_name or "")
+        body = options.model_dump(exclude_none=True) if options is not None else None
+        # A session that was opened twice is an empty session too many, not a turn too many.
+        return Request("POST", route, json=body or None, repeatable=True)
+
+    def list_sessions(
+        self,
+        agent_id: str,
+        *,
+        offset: int,
+        limit: int,
+        sort_by: str | None = None,
+        sort_order: str | None = None,
+        status: str | None = None,
+    ) -> Request:
+        query = {"offset": str(offset), "limit": str(limit), "sort_by": sort_by, "sort_order": sort_order}
+        query["status"] = status
+        return Request(
+            "GET",
+            path("/agents/{agent_id}/sessions", agent_id=agent_id),
+            query=tuple((key, value) for key, value in query.items() if value is not None),
+            repeatable=True,
+        )
+
+    def get_session(self, session_id: str) -> Request:
+        route = path("/sessions/{session_id}", session_id=session_id)
+        return Request("GET", route, repeatable=True, session_id=session_id)
+
+    def get_history(self, session_id: str) -> Request:
+        route = path("/sessions/{session_id}/messages", session_id=session_id)
+        return Request("GET", route, repeatable=True, session_id=session_id)
+
+    def send_turn(self, session_id: str, body: ChatMessageRequest) -> Request:
+        route = path("/sessions/{session_id}/chat", session_id=session_id)
+        return Request("POST", route, json=body.model_dump(exclude_none=True), session_id=session_id)
+
+    def stream_turn(self, session_id: str, body: ChatMessageRequest, files: Sequence[FilePart]) -> Request:
+        """Form fields; multipart when files ride along. Booleans are ``true``/``false``."""
+        form = tuple(
+            (key, str(value).lower() if isinstance(value, bool) else str(value))
+            for key, value in body.model_dump(exclude_none=True).items()
+        )
+        return Request(
+            "POST",
+            path("/sessions/{session_id}/chat/stream", session_id=session_id),
+            form=form,
+            files=tuple(files),
+            accept=EVENT_STREAM,
+            session_id=session_id,
+        )
+
+    @staticmethod
+    def file_field(count: int) -> str:
+        """One part named ``file`` is what the Python SDK sends; ``files`` for several is inferred from the API page."""
+        return "file" if count == 1 else "files"
+
+    # Answers
+
+    def read_session(self, body: Any, *, agent_id: str | None = None, agent_name: str | None = None) -> Session:
+        """Create and list answers, and details. The v2 details have no id and no time: the caller adds the id, and the
+        first message's time stands in."""
+        body = mapping(body)
+        session_id = text(body.get("session_id")) or text(body.get("id"))
+        if not session_id:
+            raise ProtocolError("The service's answer names no session (neither session_id nor id).")
+        first = next((m.timestamp for m in self._messages(body.get("messages")) if m.timestamp), None)
+        created = payloads.timestamp(body.get("created_at")) or payloads.timestamp(body.get("start_time")) or first
+        tokens = body.get("token_usage")
+        return Session(
+            id=session_id,
+            agent_id=text(body.get("agent_id")) or agent_id,
+            agent_name=text(body.get("agent_name")) or agent_name,
+            created_at=created,
+            ended_at=payloads.timestamp(body.get("end_time")),
+            status=text(body.get("status")),
+            messages_count=payloads.integer(body.get("messages_count")),
+            token_usage=[dict(item) for item in mappings(tokens if isinstance(tokens, list) else [tokens])],
+        )
+
+    def read_history(self, body: Any) -> list[Message]:
+        """A bare list (guide) or ``{messages: […]}`` (v2), in order."""
+        return self._messages(body if isinstance(body, list) else mapping(body).get("messages"))
+
+    def _messages(self, items: Any) -> list[Message]:
+        found = []
+        for item in mappings(items):
+            role = _ROLES.get((text(item.get("role")) or text(item.get("type")) or "").lower())
+            if role is None:
+                continue
+            arguments = item.get("arguments")
+            found.append(
+                Message(
+                    role=role,
+                    message=text(item.get("message")) or text(item.get("content")) or "",
+                    timestamp=payloads.timestamp(item.get("timestamp")) or payloads.timestamp(item.get("created_at")),
+                    signal_id=text(item.get("signal_id")),
+                    tool_id=text(item.get("tool_id")),
+                    tool_name=text(item.get("tool_name")),
+                    arguments=arguments if isinstance(arguments, dict) else None,
+                    result=item.get("result"),
+                )
+            )
+        return found
+
+    def read_reply(self, session_id: str, body: Any) -> Reply:
+        """The whole answer of ``/chat``, through the same fold as a stream, so that both give the same reply."""
+        turn = Turn(session_id)
+        body = mapping(body)
+        for item in mappings(body.get("tool_activity")):
+            turn.apply(_tool_called(item, item))
+            if item.get("result") is not None:
+                turn.apply(_tool_returned(item, item))
+        turn.apply(_completed(body, mapping(body.get("response")) or body))
+        assert turn.reply is not None
+        return turn.reply
+
+    def decode(self, event: SSEEvent) -> wire.WireEvent:
+        """v2 names the kind in ``event:``, the guide in the payload's ``type``; the payload's word decides where the
+        field is missing or says only "message"."""
+        try:
+            data = payloads.parse(event.data)
+        except ValueError:
+            kind = event.type
+            return wire.Undecodable(kind, event.data) if kind in _TEXT_BEARING else wire.Unknown(kind, event.data)
+        if not isinstance(data, dict):
+            return wire.Unknown(event.type, data)
+        read = _READERS.get(event.type) if event.type != "message" else None
+        if read is None:
+            kind = text(data.get("type")) or event.type
+            read = _READERS.get(kind)
+            if read is None:
+                return wire.Unknown(kind, data)
+        inner = data.get("data")
+        return read(data, inner if isinstance(inner, dict) else data)
+
+
+# Readers of the stream's payloads: the envelope, and its `data` (or the envelope again where there is none).
+
+
+def _connected(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.WireEvent:
+    return wire.Connected(text(data.get("signal_id")) or text(envelope.get("signal_id")), envelope)
+
+
+def _status(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.WireEvent:
+    content = envelope.get("content")
+    said = text(content) or text(mapping(content).get("message")) or text(data.get("message")) or ""
+    return wire.StatusChanged(said, envelope)
+
+
+def _partial(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.WireEvent:
+    said = data.get("clean_message")
+    if not isinstance(said, str):
+        said = data.get("message")
+    evidence = read_evidence(data) if "sources" in data or "citations" in data else None
+    return wire.Text(said if isinstance(said, str) else "", "partial", evidence, envelope)
+
+
+def _content(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.WireEvent:
+    for key in ("delta", "text"):
+        if isinstance(data.get(key), str):
+            return wire.Text(data[key], "delta", None, envelope)
+    said = data.get("content")
+    return wire.Text(said if isinstance(said, str) else "", "partial", None, envelope)
+
+
+def _cited(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.WireEvent:
+    return wire.Cited(read_evidence(data), envelope)
+
+
+def _thinking(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.WireEvent:
+    """Where thinking rides in a v2 stream is not documented; this reads the likely places."""
+    for key in ("delta", "thinking", "content", "message"):
+        said = data.get(key) if isinstance(data.get(key), str) else envelope.get(key)
+        if isinstance(said, str):
+            return wire.Thinking(said, "delta" if key == "delta" else "partial", envelope)
+    return wire.Unknown("thinking", envelope)
+
+
+def _tool_called(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.WireEvent:
+    merged = {**data, **envelope}
+    return wire.ToolCalled(
+        id=text(merged.get("tool_id")) or text(merged.get("id")),
+        name=text(merged.get("tool_name")) or text(merged.get("name")),
+        arguments=dict(mapping(merged.get("arguments"))),
+        timestamp=text(merged.get("timestamp")),
+        data=envelope,
+    )
+
+
+def _tool_returned(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.WireEvent:
+    merged = {**data, **envelope}
+    return wire.ToolReturned(
+        id=text(merged.get("tool_id")) or text(merged.get("id")),
+        name=text(merged.get("tool_name")) or text(merged.get("name")),
+        result=merged.get("result"),
+        timestamp=text(merged.get("timestamp")),
+        data=envelope,
+    )
+
+
+def _completed(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.Completed:
+    """v2's ``completion``, the guide's ``done``, and the whole answer of ``/chat``.
+
+    The user's text is ``clean_message``; where there is none it is ``message``. Where token usage rides in a v2 stream
+    is not documented; ``token_usage`` and ``usage`` are read from the payload and from the envelope.
+    """
+    texts = [data.get("clean_message"), data.get("message"), envelope.get("assistant_response"), data.get("content")]
+    said = tuple(t for t in texts if isinstance(t, str))
+    raw = data.get("message")
+    evidence = read_evidence(data) if "sources" in data or "citations" in data else None
+    used = next(
+        (
+            found
+            for place in (data, envelope)
+            for key in ("token_usage", "usage")
+            if (found := payloads.usage(place.get(key))) is not None
+        ),
+        None,
+    )
+    return wire.Completed(
+        texts=said,
+        raw_text=raw if isinstance(raw, str) else None,
+        evidence=evidence,
+        usage=used,
+        thinking=text(data.get("thinking")) or text(envelope.get("thinking")),
+        signal_id=text(envelope.get("signal_id")) or text(data.get("signal_id")),
+        finish_reason=text(data.get("finish_reason")) or text(envelope.get("finish_reason")),
+        follow_up_questions=[q for q in payloads.sequence(data.get("follow_up_questions")) if isinstance(q, str)],
+        call_to_actions=[_call_to_action(item) for item in mappings(data.get("call_to_actions"))],
+        artifacts=[_artifact(item) for item in mappings(data.get("artifacts"))],
+        data=envelope,
+    )
+
+
+def _failed(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.WireEvent:
+    """``error`` is in the TypeScript SDK's signature; its payload is not documented."""
+    said = payloads.error_message(data) or payloads.error_message(envelope) or text(envelope.get("content")) or ""
+    return wire.Failed(said, text(envelope.get("signal_id")) or text(data.get("signal_id")), envelope)
+
+
+def _warned(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.WireEvent:
+    return wire.Warned(text(data.get("message")) or text(data.get("content")) or "", envelope)
+
+
+def _call_to_action(item: Mapping[str, Any]) -> CallToAction:
+    action_data = item.get("action_data")
+    return CallToAction(
+        label=text(item.get("label")) or "",
+        action=text(item.get("action")) or "",
+        action_data=action_data if isinstance(action_data, dict) else None,
+    )
+
+
+def _artifact(item: Mapping[str, Any]) -> Artifact:
+    return Artifact(
+        artifact_id=text(item.get("artifact_id")) or "",
+        filename=text(item.get("filename")) or "",
+        mime_type=text(item.get("mime_type")) or "",
+        content=text(item.get("content")),
+        storage_url=text(item.get("storage_url")),
+        size_bytes=payloads.integer(item.get("size_bytes")),
+        created_at=text(item.get("created_at")),
+    )
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], wire.WireEvent]] = {
+    "connected": _connected,
+    "status": _status,
+    "partial_response": _partial,
+    "content": _content,
+    "message": _content,
+    "thinking": _thinking,
+    "tool_call": _tool_called,
+    "tool_result": _tool_returned,
+    "citations": _cited,
+    "completion": _completed,
+    "done": _completed,
+    "error": _failed,
+    "warning": _warned,
+}
+_TEXT_BEARING = frozenset({"partial_response", "content", "message", "completion", "done"})

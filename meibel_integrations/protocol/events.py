@@ -1,0 +1,166 @@
+"""What can arrive during a turn, the same for every service and dialect.
+
+A dialect decodes the wire into these; ``protocol.turn`` folds them into what the user sees. ``None`` means that the
+wire did not say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from meibel_integrations.models import Artifact, CallToAction, Source, Usage
+
+__all__ = [
+    "Cited",
+    "Completed",
+    "Connected",
+    "Evidence",
+    "Failed",
+    "Mark",
+    "Reading",
+    "StatusChanged",
+    "Text",
+    "Thinking",
+    "ToolCalled",
+    "ToolReturned",
+    "Undecodable",
+    "Unknown",
+    "Warned",
+    "WireEvent",
+]
+
+Reading = Literal["delta", "whole", "partial"]
+"""How a piece of text is meant: new text only, everything so far, or one of the two without saying which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A citation as the wire puts it. ``source`` indexes ``Evidence.sources``; offsets are not mapped yet."""
+
+    source: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an answer rests on: sources, and the places in the text that name them."""
+
+    sources: tuple[Source, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Connected:
+    signal_id: str | None
+    data: Any = None
+
+
+@dataclass(slots=True)
+class StatusChanged:
+    message: str
+    data: Any = None
+
+
+@dataclass(slots=True)
+class Text:
+    text: str
+    reading: Reading
+    evidence: Evidence | None = None
+    data: Any = None
+
+
+@dataclass(slots=True)
+class Thinking:
+    text: str
+    reading: Reading
+    data: Any = None
+
+
+@dataclass(slots=True)
+class ToolCalled:
+    id: str | None
+    name: str | None
+    arguments: dict[str, Any]
+    timestamp: str | None = None
+    data: Any = None
+
+
+@dataclass(slots=True)
+class ToolReturned:
+    id: str | None
+    name: str | None
+    result: Any
+    is_error: bool = False
+    timestamp: str | None = None
+    evidence: Evidence | None = None
+    data: Any = None
+
+
+@dataclass(slots=True)
+class Cited:
+    evidence: Evidence
+    data: Any = None
+
+
+@dataclass(slots=True)
+class Completed:
+    """The turn's end. ``texts`` are the forms of the whole answer that the wire offers, the preferred one first."""
+
+    texts: tuple[str, ...] = ()
+    raw_text: str | None = None
+    evidence: Evidence | None = None
+    usage: Usage | None = None
+    thinking: str | None = None
+    signal_id: str | None = None
+    finish_reason: str | None = None
+    follow_up_questions: list[str] = field(default_factory=list)
+    call_to_actions: list[CallToAction] = field(default_factory=list)
+    artifacts: list[Artifact] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    data: Any = None
+
+
+@dataclass(slots=True)
+class Failed:
+    message: str
+    signal_id: str | None = None
+    data: Any = None
+
+
+@dataclass(slots=True)
+class Warned:
+    message: str
+    data: Any = None
+
+
+@dataclass(slots=True)
+class Undecodable:
+    """An event whose data is not JSON although it has to be: text may have been lost with it."""
+
+    type: str
+    data: Any = None
+
+
+@dataclass(slots=True)
+class Unknown:
+    type: str
+    data: Any = None
+
+
+WireEvent = (
+    Connected
+    | StatusChanged
+    | Text
+    | Thinking
+    | ToolCalled
+    | ToolReturned
+    | Cited
+    | Completed
+    | Failed
+    | Warned
+    | Undecodable
+    | Unknown
+)

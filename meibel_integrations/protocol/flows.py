@@ -1,0 +1,369 @@
+"""Every operation, written once.
+
+A flow is a generator: it yields commands, a driver (one sync, one async, in ``transports.base``) carries them out and
+sends the result back in; a failed command raises inside the flow. A flow touches no socket, clock, lock or thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from meibel_integrations import errors
+from meibel_integrations.config import RetryPolicy
+from meibel_integrations.models import ChatEvent, ChatMessageRequest, CreateSessionRequest, Message, Reply, Session
+from meibel_integrations.protocol import payloads
+from meibel_integrations.protocol.dialects.base import Dialect
+from meibel_integrations.protocol.dialects.meibel import MeibelDialect
+from meibel_integrations.protocol.encoding import Decoder
+from meibel_integrations.protocol.events import Completed
+from meibel_integrations.protocol.requests import EVENT_STREAM, FilePart, Request
+from meibel_integrations.protocol.retry import retry_after, wait_before_retry
+from meibel_integrations.protocol.sse import SSEParser
+from meibel_integrations.protocol.turn import Phase, Turn
+
+__all__ = [
+    "ACCEPTED",
+    "MAX_BODY_BYTES",
+    "Call",
+    "Command",
+    "Emit",
+    "Finish",
+    "Flow",
+    "Head",
+    "Now",
+    "Random",
+    "Read",
+    "Send",
+    "Sleep",
+    "create_session",
+    "fetch",
+    "get_history",
+    "get_session",
+    "list_sessions",
+    "send_turn",
+    "stream_turn",
+]
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""Limit of a response that is read whole, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Sends a request; the result is the :class:`Head` of its response. An earlier response is given up."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Reads on in the response; the result is the next bytes, ``b""`` at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Gives the response up, so that its connection is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Waits that many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The result is the time, an aware datetime."""
+
+
+@dataclass(frozen=True, slots=True)
+class Random:
+    """The result is a random number in ``[0, 1)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Calls a function that may block; the result is its own. The async driver runs it in a thread."""
+
+    function: Callable[[], Any]
+
+
+@dataclass(slots=True)
+class Emit:
+    """Hands something to the caller: an event of a turn, an item of a list."""
+
+    item: Any
+
+
+Command = Send | Read | Finish | Sleep | Now | Random | Call | Emit
+T = TypeVar("T")
+Flow = Generator[Command, Any, T]
+
+ACCEPTED = ChatEvent("status", message="accepted")
+"""Emitted once by a streaming flow when the service has accepted the turn, so that a refusal is known before the first
+event. The streams of ``client`` take it out."""
+
+_READ, _FINISH, _NOW, _RANDOM = Read(), Finish(), Now(), Random()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A response's status and headers (names in lower case)."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+def fetch(request: Request, policy: RetryPolicy) -> Flow[Any]:
+    """Sends a request and decodes its JSON answer (``None`` for an empty body), with retries where they do no harm."""
+    head = yield from _send(request, policy)
+    body = yield from _body(head)
+    if not body.strip():
+        return None
+    try:
+        return payloads.parse(body)
+    except ValueError as error:
+        kind = head.headers.get("content-type", "no content type")
+        raise errors.ProtocolError(f"The service answered {head.status} with {kind}, which is not JSON.") from error
+
+
+def create_session(
+    dialect: Dialect,
+    policy: RetryPolicy,
+    *,
+    agent_id: str | None = None,
+    agent_name: str | None = None,
+    options: CreateSessionRequest | None = None,
+) -> Flow[Session]:
+    """Opens a session with an agent, named by exactly one of id and name."""
+    if (agent_id is None) == (agent_name is None):
+        raise errors.InvalidInputError("Name the agent by agent_id or by agent_name, by one of the two.")
+    body = yield from fetch(dialect.create_session(agent_id=agent_id, agent_name=agent_name, options=options), policy)
+    return dialect.read_session(body, agent_id=agent_id, agent_name=agent_name)
+
+
+def list_sessions(
+    dialect: MeibelDialect, policy: RetryPolicy, agent_id: str, *, page_size: int = 50, **filters: str | None
+) -> Flow[int]:
+    """Emits an agent's sessions, page by page; returns their number.
+
+    Ends at the first page that is empty or brings nothing new, whatever ``total`` says.
+    """
+    seen: set[str] = set()
+    offset = 0
+    while True:
+        body = yield from fetch(dialect.list_sessions(agent_id, offset=offset, limit=page_size, **filters), policy)
+        page = payloads.mappings(body if isinstance(body, list) else payloads.mapping(body).get("data"))
+        new = [s for s in (dialect.read_session(item, agent_id=agent_id) for item in page) if s.id not in seen]
+        for session in new:
+            seen.add(session.id)
+            yield Emit(session)
+        offset += len(page)
+        total = payloads.integer(payloads.mapping(body).get("total"))
+        if not new or (total is not None and offset >= total):
+            return len(seen)
+
+
+def get_session(dialect: MeibelDialect, policy: RetryPolicy, session_id: str) -> Flow[Session]:
+    body = yield from fetch(dialect.get_session(session_id), policy)
+    return dialect.read_session({"session_id": session_id, **payloads.mapping(body)})
+
+
+def get_history(
+    dialect: Dialect, policy: RetryPolicy, session_id: str, *, include_tools: bool = False
+) -> Flow[list[Message]]:
+    """A session's messages in order; tool entries only on request."""
+    body = yield from fetch(dialect.get_history(session_id), policy)
+    messages = dialect.read_history(body)
+    return messages if include_tools else [m for m in messages if m.role in ("user", "assistant")]
+
+
+def send_turn(dialect: MeibelDialect, policy: RetryPolicy, session_id: str, body: ChatMessageRequest) -> Flow[Reply]:
+    """One turn, answered whole. Repeated only if it provably never arrived."""
+    _check_turn(body)
+    try:
+        answer = yield from fetch(dialect.send_turn(session_id, body), policy)
+    except (errors.TransportError, errors.ServerError) as error:
+        raise _unknown_outcome(error, session_id, Phase.SENT) from error
+    return dialect.read_reply(session_id, answer)
+
+
+def stream_turn(
+    dialect: Dialect,
+    policy: RetryPolicy,
+    session_id: str,
+    body: ChatMessageRequest,
+    files: Callable[[], Sequence[FilePart]] | None = None,
+    *,
+    turn: Turn | None = None,
+) -> Flow[Reply]:
+    """One turn, streamed. Emits :data:`ACCEPTED` and the turn's events; returns the whole reply.
+
+    Raises:
+        APIError: the service refused the turn.
+        NotSentError: it could not be reached; the turn was not sent.
+        TurnOutcomeUnknown: the connection broke before the service said whether it accepted the turn.
+        StreamInterrupted: the stream ended before the turn did.
+        AgentTurnError: the agent reported a failure.
+    """
+    _check_turn(body)
+    turn = turn or Turn(session_id)
+    parts: Sequence[FilePart] = ()
+    if files is not None:
+        parts = yield Call(files)
+    request = dialect.stream_turn(session_id, body, parts)
+    turn.phase = Phase.SENT
+    try:
+        head = yield from _send(request, policy)
+    except errors.NotSentError:
+        turn.phase = Phase.NOT_SENT
+        raise
+    except (errors.TransportError, errors.ServerError) as error:
+        raise _unknown_outcome(error, session_id, turn.phase) from error
+    _check_event_stream(head)
+    turn.phase = Phase.ACCEPTED
+    yield Emit(ACCEPTED)
+    parser = SSEParser()
+    decode, apply = dialect.decode, turn.apply
+    try:
+        decoder = Decoder(head.headers.get("content-encoding"))
+        while chunk := (yield _READ):
+            for piece in decoder.feed(chunk):
+                for event in parser.feed(piece):
+                    for shown in apply(decode(event)):
+                        yield Emit(shown)
+            if turn.finished:
+                break
+        else:
+            decoder.close()
+            # The specification drops an event without its blank line. A completion that is whole is an answer
+            # all the same: servers that end a stream with it exist.
+            left = parser.close()
+            last = None if left is None else decode(left)
+            if isinstance(last, Completed):
+                for shown in apply(last):
+                    yield Emit(shown)
+    except (errors.TransportError, errors.ProtocolError) as error:
+        raise turn.interrupted(str(error), error) from error
+    yield _FINISH
+    if turn.reply is None:
+        raise turn.interrupted("the connection was closed")
+    return turn.reply
+
+
+def _check_turn(body: ChatMessageRequest) -> None:
+    if not body.user_message.strip():
+        raise errors.InvalidInputError("The message is empty: the agent needs something to answer.")
+
+
+def _unknown_outcome(
+    error: errors.TransportError | errors.ServerError, session_id: str, phase: Phase
+) -> errors.MeibelIntegrationError:
+    if isinstance(error, errors.NotSentError):
+        return error
+    return errors.TurnOutcomeUnknown(
+        f"The turn may or may not have run: {error} Read the session's history before sending it again.",
+        session_id=session_id,
+        phase=phase,
+        cause=error,
+    )
+
+
+def _send(request: Request, policy: RetryPolicy) -> Flow[Head]:
+    """Sends a request until it is accepted (2xx) or its error stands."""
+    attempt = 0
+    while True:
+        try:
+            head: Head = yield Send(request)
+            if 200 <= head.status < 300:
+                return head
+            raise (yield from _refusal(request, head))
+        except errors.MeibelIntegrationError as error:
+            jitter: float = yield _RANDOM
+            wait = wait_before_retry(
+                error, attempt=attempt, policy=policy, repeatable=request.repeatable, jitter=jitter
+            )
+            if wait is None:
+                raise
+        attempt += 1
+        yield Sleep(wait)
+
+
+def _body(head: Head) -> Flow[bytes]:
+    decoder = Decoder(head.headers.get("content-encoding"))
+    pieces: list[bytes] = []
+    size = 0
+    while chunk := (yield _READ):
+        for piece in decoder.feed(chunk):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_BODY_BYTES:
+                raise errors.ResponseTooLargeError(f"The response is larger than {MAX_BODY_BYTES:,} bytes.")
+    decoder.close()
+    yield _FINISH
+    return b"".join(pieces)
+
+
+_BY_STATUS: dict[int, type[errors.APIError]] = {
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    409: errors.ConflictError,
+    429: errors.RateLimitError,
+}
+
+
+def _refusal(request: Request, head: Head) -> Flow[errors.MeibelIntegrationError]:
+    """The error for a response that is not a success."""
+    status = head.status
+    if status < 400:
+        return errors.RedirectError(
+            f"The service redirects ({status}) {request.method} {request.path}; redirects are not followed. "
+            "Check base_url."
+        )
+    try:
+        raw: bytes = yield from _body(head)
+    except (errors.TransportError, errors.ProtocolError):
+        raw = b""  # the status alone says enough
+    body: Any
+    try:
+        body = payloads.parse(raw)
+    except ValueError:
+        body = None
+    said = payloads.error_message(body)
+    kind = _BY_STATUS.get(status, errors.ServerError if status >= 500 else errors.InvalidRequestError)
+    detail = payloads.mapping(body)
+    inner = payloads.mapping(detail.get("error"))
+    error = kind(
+        f"{request.method} {request.path} was refused with {status}: {said or _no_words(head)}",
+        status_code=status,
+        server_message=said,
+        code=payloads.text(detail.get("code")) or payloads.text(inner.get("code")),
+        request_id=payloads.text(detail.get("request_id"))
+        or payloads.text(inner.get("request_id"))
+        or head.headers.get("x-request-id"),
+        session_id=request.session_id,
+        body=body,
+    )
+    if isinstance(error, errors.RateLimitError):
+        now: datetime = yield _NOW
+        error.retry_after = retry_after(head.headers, now)
+    return error
+
+
+def _no_words(head: Head) -> str:
+    kind = head.headers.get("content-type", "no content type")
+    return f"the service gave no message ({kind})"
+
+
+def _check_event_stream(head: Head) -> None:
+    kind = head.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != EVENT_STREAM:
+        raise errors.ProtocolError(
+            f"The service answered {head.status} with {kind or 'no content type'} instead of an event stream. "
+            "A proxy or a wrong base_url may be in between."
+        )

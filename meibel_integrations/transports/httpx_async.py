@@ -1,0 +1,56 @@
+"""The async transport over httpx."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httpx
+
+from meibel_integrations.config import ClientConfig
+from meibel_integrations.protocol.flows import Head
+from meibel_integrations.protocol.requests import Request
+from meibel_integrations.transports.httpx_common import FAILURES, build_request, translate
+
+__all__ = ["AsyncHttpxExchange", "AsyncHttpxTransport"]
+
+
+class AsyncHttpxExchange:
+    """One response that is being read."""
+
+    def __init__(self, config: ClientConfig, response: httpx.Response) -> None:
+        self.head = Head(response.status_code, dict(response.headers.items()))
+        self._config = config
+        self._response = response
+        self._chunks = response.aiter_raw()
+
+    async def read(self) -> bytes:
+        try:
+            async for chunk in self._chunks:
+                if chunk:
+                    return chunk
+            return b""
+        except FAILURES as error:
+            raise translate(error, self._config) from error
+
+    async def close(self) -> None:
+        try:
+            await self._response.aclose()
+        except FAILURES as error:
+            raise translate(error, self._config) from error
+
+
+class AsyncHttpxTransport:
+    """Sends requests through an ``httpx.AsyncClient``; closing that is its owner's business."""
+
+    def __init__(self, config: ClientConfig, key_header: Mapping[str, str], client: httpx.AsyncClient) -> None:
+        self._config = config
+        self._key_header = dict(key_header)
+        self._client = client
+
+    async def open(self, request: Request) -> AsyncHttpxExchange:
+        try:
+            built = build_request(self._client, self._config, self._key_header, request)
+            response = await self._client.send(built, stream=True, follow_redirects=False)
+        except FAILURES as error:
+            raise translate(error, self._config) from error
+        return AsyncHttpxExchange(self._config, response)
