@@ -49,8 +49,9 @@ class AsyncMeibelClient:
         allow_insecure_http: bool = False,
         http_client: httpx.AsyncClient | None = None,
         clock: Clock | None = None,
+        config: ClientConfig | None = None,
     ) -> None:
-        self.config: ClientConfig = resolve(
+        self.config: ClientConfig = config or resolve(
             self.dialect,
             api_key=api_key,
             base_url=base_url,

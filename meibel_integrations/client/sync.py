@@ -41,6 +41,7 @@ class MeibelClient:
         allow_insecure_http: send the key over plain ``http://`` to another machine.
         http_client: your own ``httpx.Client``; it stays yours to close. The key is still attached per request.
         clock: time and chance, for tests.
+        config: settings that were resolved before, instead of all those above but ``http_client``.
 
     Raises:
         ConfigurationError: no key, or an address that the key must not be sent to.
@@ -59,8 +60,9 @@ class MeibelClient:
         allow_insecure_http: bool = False,
         http_client: httpx.Client | None = None,
         clock: Clock | None = None,
+        config: ClientConfig | None = None,
     ) -> None:
-        self.config: ClientConfig = resolve(
+        self.config: ClientConfig = config or resolve(
             self.dialect,
             api_key=api_key,
             base_url=base_url,

@@ -13,7 +13,15 @@ from typing import Any, TypeVar
 
 from meibel_integrations import errors
 from meibel_integrations.config import RetryPolicy
-from meibel_integrations.models import ChatEvent, ChatMessageRequest, CreateSessionRequest, Message, Reply, Session
+from meibel_integrations.models import (
+    ChatEvent,
+    ChatMessageRequest,
+    CreateSessionRequest,
+    Message,
+    Reply,
+    Session,
+    Usage,
+)
 from meibel_integrations.protocol import payloads
 from meibel_integrations.protocol.dialects.base import Dialect
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
@@ -41,7 +49,9 @@ __all__ = [
     "create_session",
     "fetch",
     "get_history",
+    "get_last_usage",
     "get_session",
+    "has_ended",
     "list_sessions",
     "send_turn",
     "stream_turn",
@@ -173,6 +183,18 @@ def get_session(dialect: MeibelDialect, policy: RetryPolicy, session_id: str) ->
     return dialect.read_session({"session_id": session_id, **payloads.mapping(body)})
 
 
+def has_ended(dialect: Dialect, policy: RetryPolicy, session_id: str) -> Flow[bool]:
+    """Whether the session's own status says that it accepts no further turns."""
+    body = yield from fetch(dialect.get_session(session_id), policy)
+    return dialect.has_ended(body)
+
+
+def get_last_usage(dialect: Dialect, policy: RetryPolicy, session_id: str) -> Flow[Usage | None]:
+    """The token usage of the session's last turn, as its details tell it."""
+    body = yield from fetch(dialect.get_session(session_id), policy)
+    return dialect.read_last_usage(body)
+
+
 def get_history(
     dialect: Dialect, policy: RetryPolicy, session_id: str, *, include_tools: bool = False
 ) -> Flow[list[Message]]:
@@ -200,8 +222,12 @@ def stream_turn(
     files: Callable[[], Sequence[FilePart]] | None = None,
     *,
     turn: Turn | None = None,
+    settle: Callable[[Reply], Flow[Reply]] | None = None,
 ) -> Flow[Reply]:
     """One turn, streamed. Emits :data:`ACCEPTED` and the turn's events; returns the whole reply.
+
+    ``settle`` runs when the turn is complete and before ``done`` is emitted, so that it runs even for callers who
+    stop at that event.
 
     Raises:
         APIError: the service refused the turn.
@@ -215,10 +241,9 @@ def stream_turn(
     parts: Sequence[FilePart] = ()
     if files is not None:
         parts = yield Call(files)
-    request = dialect.stream_turn(session_id, body, parts)
     turn.phase = Phase.SENT
     try:
-        head = yield from _send(request, policy)
+        head = yield from _send(dialect.stream_turn(session_id, body, parts), policy)
     except errors.NotSentError:
         turn.phase = Phase.NOT_SENT
         raise
@@ -227,37 +252,51 @@ def stream_turn(
     _check_event_stream(head)
     turn.phase = Phase.ACCEPTED
     yield Emit(ACCEPTED)
-    parser = SSEParser()
-    decode, apply = dialect.decode, turn.apply
     try:
-        decoder = Decoder(head.headers.get("content-encoding"))
-        while chunk := (yield _READ):
-            for piece in decoder.feed(chunk):
-                for event in parser.feed(piece):
-                    for shown in apply(decode(event)):
-                        yield Emit(shown)
-            if turn.finished:
-                break
-        else:
-            decoder.close()
-            # The specification drops an event without its blank line. A completion that is whole is an answer
-            # all the same: servers that end a stream with it exist.
-            left = parser.close()
-            last = None if left is None else decode(left)
-            if isinstance(last, Completed):
-                for shown in apply(last):
-                    yield Emit(shown)
+        done = yield from _read_turn(dialect, turn, head)
     except (errors.TransportError, errors.ProtocolError) as error:
         raise turn.interrupted(str(error), error) from error
     yield _FINISH
-    if turn.reply is None:
+    if done is None or done.reply is None:
         raise turn.interrupted("the connection was closed")
-    return turn.reply
+    if settle is not None:
+        done.reply = yield from settle(done.reply)
+    yield Emit(done)
+    return done.reply
+
+
+def _read_turn(dialect: Dialect, turn: Turn, head: Head) -> Flow[ChatEvent | None]:
+    """Emits the turn's events but the last, ``done``, which is returned; ``None`` if the stream ended without it."""
+    parser = SSEParser()
+    decode, apply = dialect.decode, turn.apply
+    decoder = Decoder(head.headers.get("content-encoding"))
+    while chunk := (yield _READ):
+        for piece in decoder.feed(chunk):
+            for event in parser.feed(piece):
+                for shown in apply(decode(event)):
+                    if shown.type == "done":
+                        return shown
+                    yield Emit(shown)
+    decoder.close()
+    # The specification drops an event without its blank line. A completion that is whole is an answer all the
+    # same: there are servers that end a stream with it.
+    left = parser.close()
+    last = None if left is None else decode(left)
+    if isinstance(last, Completed):
+        for shown in apply(last):
+            if shown.type == "done":
+                return shown
+            yield Emit(shown)
+    return None
 
 
 def _check_turn(body: ChatMessageRequest) -> None:
     if not body.user_message.strip():
         raise errors.InvalidInputError("The message is empty: the agent needs something to answer.")
+    try:
+        body.user_message.encode()
+    except UnicodeEncodeError as error:
+        raise errors.InvalidInputError(f"The message holds half a surrogate pair at {error.start}.") from None
 
 
 def _unknown_outcome(

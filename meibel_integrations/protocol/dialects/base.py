@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from meibel_integrations.models import ChatMessageRequest, CreateSessionRequest, Message, Session
+from meibel_integrations.models import ChatMessageRequest, CreateSessionRequest, Message, Session, Usage
 from meibel_integrations.protocol.events import WireEvent
 from meibel_integrations.protocol.requests import FilePart, Request
 from meibel_integrations.protocol.sse import SSEEvent
@@ -36,6 +36,14 @@ class Dialect(Protocol):
 
     def decode(self, event: SSEEvent) -> WireEvent:
         """Decodes one event of a turn's stream; never fails."""
+
+    def get_session(self, session_id: str) -> Request: ...
+
+    def has_ended(self, body: Any) -> bool:
+        """Whether a session's details say that it accepts no further turns."""
+
+    def read_last_usage(self, body: Any) -> Usage | None:
+        """The token usage of the last turn, from a session's details."""
 
     def get_history(self, session_id: str) -> Request: ...
 

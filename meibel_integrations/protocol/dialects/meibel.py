@@ -19,6 +19,7 @@ from meibel_integrations.models import (
     Message,
     Reply,
     Session,
+    Usage,
 )
 from meibel_integrations.protocol import events as wire
 from meibel_integrations.protocol import payloads
@@ -45,7 +46,7 @@ _ROLES: dict[str, Role] = {
     "tool_call": "tool_call",
     "tool_result": "tool_result",
 }
-FINAL_STATUSES = frozenset({"COMPLETED", "FAILED", "CANCELED", "TERMINATED"})
+_FINAL_STATUSES = frozenset({"COMPLETED", "FAILED", "CANCELED", "TERMINATED"})
 
 
 class MeibelDialect:
@@ -146,6 +147,15 @@ class MeibelDialect:
             messages_count=payloads.integer(body.get("messages_count")),
             token_usage=[dict(item) for item in mappings(tokens if isinstance(tokens, list) else [tokens])],
         )
+
+    def has_ended(self, body: Any) -> bool:
+        return (text(mapping(body).get("status")) or "").upper() in _FINAL_STATUSES
+
+    def read_last_usage(self, body: Any) -> Usage | None:
+        """The details' ``token_usage`` is a list (v2 SDK); that its last entry is the last turn's is assumed."""
+        found = mapping(body).get("token_usage")
+        entries = found if isinstance(found, list) else [found]
+        return next((usage for entry in reversed(entries) if (usage := payloads.usage(entry)) is not None), None)
 
     def read_history(self, body: Any) -> list[Message]:
         """A bare list (guide) or ``{messages: […]}`` (v2), in order."""

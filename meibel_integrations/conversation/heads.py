@@ -1,0 +1,126 @@
+"""What this process knows of its sessions' heads. It may confirm that a session can go on, never that it cannot.
+
+A head is *unsettled* from the moment a turn is sent until it is complete or provably did not happen. Nothing is held
+while a stream is open: each method is one short critical section.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from threading import Lock, get_ident
+
+__all__ = ["HEADS", "Flight", "Head", "Heads", "Owner", "current_owner"]
+
+Owner = tuple[int, int]
+_MAX_SESSIONS = 10_000
+_MAX_SUPERSEDED = 256
+
+
+def current_owner() -> Owner:
+    """The calling thread and task."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return get_ident(), id(task) if task is not None else 0
+
+
+@dataclass(slots=True)
+class Head:
+    """One session's head as this process left it.
+
+    Attributes:
+        settled: the marker of the newest complete answer, ``None`` if this process completed none.
+        ordinal: how many user turns the session had then, ``None`` if unknown.
+        system: the digest of the instructions in force, ``None`` if unknown or none.
+        flight: who sent a turn that is not settled, ``None`` if none is.
+        open: whether that turn's stream is still open.
+    """
+
+    settled: str | None = None
+    ordinal: int | None = None
+    system: str | None = None
+    flight: Owner | None = None
+    open: bool = False
+    superseded: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    def copy(self) -> Head:
+        """A copy that later changes leave alone."""
+        return Head(self.settled, self.ordinal, self.system, self.flight, self.open, self.superseded.copy())
+
+    def replace_settled(self, marker: str | None) -> None:
+        """Moves the head; the one before is superseded."""
+        if self.settled is not None and self.settled != marker:
+            self.superseded[self.settled] = None
+            while len(self.superseded) > _MAX_SUPERSEDED:
+                self.superseded.popitem(last=False)
+        self.settled = marker
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A turn that is not settled. ``open``: its stream is still open; ``mine``: the asking thread or task holds it."""
+
+    open: bool
+    mine: bool
+
+
+class Heads:
+    """The heads of up to 10,000 sessions, least recently used first out. A session is named by (service, id)."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._heads: OrderedDict[tuple[str, str], Head] = OrderedDict()
+
+    def take(self, service: str, session_id: str, owner: Owner) -> tuple[Head, Flight | None]:
+        """Marks a turn as in flight, unless another one is, which is then returned. Also returns what is known."""
+        with self._lock:
+            head = self._get(service, session_id)
+            flight = None
+            if head.flight is not None:
+                flight = Flight(open=head.open, mine=head.open and head.flight == owner)
+            known = head.copy()
+            if flight is None:
+                head.flight, head.open = owner, True
+            return known, flight
+
+    def settle(self, service: str, session_id: str, *, marker: str, ordinal: int | None, system: str | None) -> None:
+        """The turn in flight is complete."""
+        with self._lock:
+            head = self._get(service, session_id)
+            head.replace_settled(marker)
+            head.ordinal, head.system = ordinal, system
+            head.flight, head.open = None, False
+
+    def release(self, service: str, session_id: str) -> None:
+        """The turn in flight provably did not happen."""
+        with self._lock:
+            head = self._get(service, session_id)
+            head.flight, head.open = None, False
+
+    def abandon(self, service: str, session_id: str) -> None:
+        """The stream of the turn in flight was left; the turn itself may go on at the service."""
+        with self._lock:
+            self._get(service, session_id).open = False
+
+    def reconciled(self, service: str, session_id: str) -> None:
+        """The server's history shows no turn running: whatever this process sent is over, and the head is not ours."""
+        with self._lock:
+            head = self._get(service, session_id)
+            head.replace_settled(None)
+            head.ordinal = None
+            head.flight, head.open = None, False
+
+    def _get(self, service: str, session_id: str) -> Head:
+        key = (service, session_id)
+        head = self._heads.setdefault(key, Head())
+        self._heads.move_to_end(key)
+        while len(self._heads) > _MAX_SESSIONS:
+            self._heads.popitem(last=False)
+        return head
+
+
+HEADS = Heads()
+"""This process's."""

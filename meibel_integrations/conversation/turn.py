@@ -1,0 +1,377 @@
+"""One call of a model or an engine, from a message list to an answer: plan, check, create, send, record.
+
+The only flow that the adapters run. It is written for any service; what differs is the dialect's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from meibel_integrations import errors
+from meibel_integrations.config import RetryPolicy
+from meibel_integrations.conversation.anchor import AgentRef, Anchor, Lineage, ordinal_marker
+from meibel_integrations.conversation.heads import HEADS, Head, Heads, current_owner
+from meibel_integrations.conversation.items import Item, digest
+from meibel_integrations.conversation.lineage import divergence
+from meibel_integrations.conversation.plan import (
+    CheckHead,
+    OnDivergence,
+    Plan,
+    continue_pinned,
+    continue_session,
+    head_moved,
+    newest_anchor,
+    start_session,
+)
+from meibel_integrations.conversation.seeding import write
+from meibel_integrations.models import ChatMessageRequest, CreateSessionRequest, Message, Reply
+from meibel_integrations.protocol import flows
+from meibel_integrations.protocol.dialects.base import Dialect
+from meibel_integrations.protocol.requests import FilePart
+from meibel_integrations.protocol.text import Partials
+from meibel_integrations.protocol.turn import Turn
+
+__all__ = ["CallOptions", "ConversationCall", "Outcome"]
+
+logger = logging.getLogger(__name__)
+
+_POLL_FIRST, _POLL_LONGEST = 0.2, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How one call behaves. Times are in seconds.
+
+    Attributes:
+        session_id: the session to go on in whatever the list says.
+        on_divergence: what to do when the list is not what its session holds; ``None`` is ``"fork"``, or
+            ``"ignore"`` with ``session_id``.
+        check_head: ``"always"`` asks the server before each continuation, ``"auto"`` only when this process does not
+            hold the head itself.
+        ephemeral: use a session of its own for this call, which no later call goes on in.
+        reconcile_grace: how long an abandoned turn may stay invisible in the history before it counts as absent.
+        reconcile_deadline: how long to wait for an abandoned turn of a pinned session.
+    """
+
+    session_id: str | None = None
+    on_divergence: OnDivergence | None = None
+    check_head: CheckHead = "auto"
+    ephemeral: bool = False
+    max_seed_chars: int = 100_000
+    include_thinking: bool = False
+    include_tool_activity: bool = False
+    include_usage: bool = False
+    timeout_seconds: int | None = None
+    session_options: CreateSessionRequest | None = None
+    partials: Partials = "auto"
+    reconcile_grace: float = 5.0
+    reconcile_deadline: float = 120.0
+    files: Callable[[], Sequence[FilePart]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a call, for the answer's metadata."""
+
+    reply: Reply
+    plan: Plan
+    agent: AgentRef
+    lineage: Lineage
+    marker: str
+    ephemeral: bool
+
+    def metadata(self) -> dict[str, Any]:
+        """The answer's metadata: plain JSON, and what later calls find the session by."""
+        reply = self.reply
+        found: dict[str, Any] = {
+            "agent_id": self.agent.id,
+            "agent_name": self.agent.name,
+            "session_id": reply.session_id,
+            "signal_id": reply.signal_id,
+            "finish_reason": reply.finish_reason or "stop",
+            "sources": [source_json(source) for source in reply.sources],
+            "citations": [citation.model_dump() for citation in reply.citations],
+            "follow_up_questions": list(reply.follow_up_questions),
+            "call_to_actions": [action.model_dump() for action in reply.call_to_actions],
+            "artifacts": [artifact.model_dump() for artifact in reply.artifacts],
+            "recovered": reply.recovered,
+            "continuity": self.plan.continuity,
+            "continuity_reason": self.plan.reason,
+            "lineage": self.lineage.to_json(),
+        }
+        if self.ephemeral:
+            # no later call may go on here, so the answer names no session
+            for key in ("session_id", "signal_id", "lineage"):
+                found[key] = None
+        return found
+
+
+def source_json(source: Any) -> dict[str, Any]:
+    """A source as a plain dict: its title always, what else the service said, and ``score`` even if unknown."""
+    given: dict[str, Any] = source.model_dump()
+    return {"title": given.pop("title"), **given}
+
+
+@dataclass(slots=True)
+class ConversationCall:
+    """One call. Run :meth:`flow` with a client; ``outcome`` is set before the ``done`` event is emitted.
+
+    ``service`` tells services apart in what this process remembers (the base URL does).
+    """
+
+    dialect: Dialect
+    policy: RetryPolicy
+    service: str
+    agent: AgentRef
+    items: Sequence[Item]
+    options: CallOptions = field(default_factory=CallOptions)
+    heads: Heads = HEADS
+    outcome: Outcome | None = None
+
+    def flow(self) -> flows.Flow[Outcome]:
+        """Emits the turn's events.
+
+        Raises:
+            InvalidInputError: the list holds nothing to answer.
+            DivergenceError: the list is not what its session holds, with ``on_divergence="error"``.
+            SessionEndedError: the session accepts no further turns and may not be forked.
+            SessionBusyError: an earlier turn of a pinned session is still running.
+        """
+        plan = yield from self._plan()
+        if plan.session_id is None:
+            yield from self._run(plan)
+        else:
+            try:
+                yield from self._run(plan)
+            except (errors.ConflictError, errors.NotFoundError, errors.InvalidRequestError) as refusal:
+                fork = yield from self._after_refusal(plan, refusal)
+                yield from self._run(fork)
+        assert self.outcome is not None
+        return self.outcome
+
+    # Plan and check
+
+    def _plan(self) -> flows.Flow[Plan]:
+        options = self.options
+        if options.ephemeral:
+            return self._start()
+        if options.session_id is not None:
+            return (yield from self._plan_pinned(options.session_id))
+        at = newest_anchor(self.items)
+        if at is None:
+            return self._start()
+        anchor = self.items[at].anchor
+        assert anchor is not None
+        # first of all, as nothing else matters if there is nothing to answer
+        continue_session(self.items, at, Head())
+        reason = self._departure(at)
+        if reason is None:
+            plan, reason = yield from self._take(at, anchor)
+            if plan is not None:
+                return plan
+        return self._diverged(anchor.session_id, reason or "")
+
+    def _take(self, at: int, anchor: Anchor) -> flows.Flow[tuple[Plan | None, str | None]]:
+        """Marks the turn as in flight and checks the head; a plan to go on, or the reason not to."""
+        session_id = anchor.session_id
+        known, flight = self.heads.take(self.service, session_id, current_owner())
+        if flight is not None:
+            if self.options.on_divergence != "ignore":
+                return None, "an earlier turn of the session is not settled"
+            known = yield from self._wait(session_id)
+        try:
+            reason = None
+            if anchor.marker in known.superseded:
+                reason = "the session went on without these messages"
+            elif known.settled != anchor.marker or self.options.check_head == "always":
+                try:
+                    history = yield from self._history(session_id)
+                except errors.NotFoundError:
+                    reason = "the session is gone"
+                else:
+                    reason = head_moved(history, anchor, has_signals=any(m.signal_id for m in history))
+            if reason is None or (self.options.on_divergence == "ignore" and reason != "the session is gone"):
+                return continue_session(self.items, at, known), None
+        except BaseException:
+            self.heads.release(self.service, session_id)
+            raise
+        self.heads.release(self.service, session_id)
+        return None, reason
+
+    def _plan_pinned(self, session_id: str) -> flows.Flow[Plan]:
+        strict = self.options.on_divergence == "error"
+        at = newest_anchor(self.items, session_id)
+        known, flight = self.heads.take(self.service, session_id, current_owner())
+        if flight is not None:
+            known = yield from self._wait(session_id)
+        try:
+            empty = False
+            anchor = None if at is None else self.items[at].anchor
+            foreign = any(item.role == "assistant" for item in self.items)
+            if anchor is None and foreign and known.settled is None:
+                empty = not (yield from self._history(session_id))
+            if strict and at is not None and anchor is not None:
+                reason = self._departure(at)
+                if reason is None:
+                    history = yield from self._history(session_id)
+                    reason = head_moved(history, anchor, has_signals=any(m.signal_id for m in history))
+                if reason is not None:
+                    raise errors.DivergenceError(f"The messages are not what session {session_id!r} holds: {reason}.")
+            return continue_pinned(self.items, session_id, known, empty=empty)
+        except BaseException:
+            self.heads.release(self.service, session_id)
+            raise
+
+    def _departure(self, at: int) -> str | None:
+        """Where the list departs from its session's lineage, system messages aside."""
+        talk = [item for item in self.items if item.role != "system"]
+        before = sum(1 for item in self.items[:at] if item.role != "system")
+        return divergence(talk, before)
+
+    def _diverged(self, session_id: str, reason: str) -> Plan:
+        if self.options.on_divergence == "error":
+            raise errors.DivergenceError(f"The messages are not what session {session_id!r} holds: {reason}.")
+        logger.info("Starting a new session in place of %s: %s.", session_id, reason)
+        return self._start(forked=reason)
+
+    def _start(self, forked: str | None = None) -> Plan:
+        return start_session(self.items, max_seed_chars=self.options.max_seed_chars, forked=forked)
+
+    def _history(self, session_id: str) -> flows.Flow[list[Message]]:
+        return flows.get_history(self.dialect, self.policy, session_id)
+
+    def _wait(self, session_id: str) -> flows.Flow[Head]:
+        """Waits until the session's unsettled turn is over, and takes the session.
+
+        Raises:
+            SessionBusyError: the caller itself holds the unfinished stream, or the turn is still running at the
+                deadline.
+        """
+        started: datetime = yield flows.Now()
+        waits = _POLL_FIRST
+        while True:
+            known, flight = self.heads.take(self.service, session_id, current_owner())
+            if flight is None:
+                return known
+            if flight.mine:
+                raise errors.SessionBusyError(
+                    f"Session {session_id!r} is busy: an earlier answer is still being streamed here. "
+                    "Read it to its end, or close it, before the next message.",
+                    session_id=session_id,
+                )
+            now: datetime = yield flows.Now()
+            waited = now - started
+            if not flight.open:
+                history = yield from self._history(session_id)
+                if _is_over(history, known, waited >= timedelta(seconds=self.options.reconcile_grace)):
+                    self.heads.reconciled(self.service, session_id)
+                    continue
+            if waited >= timedelta(seconds=self.options.reconcile_deadline):
+                raise errors.SessionBusyError(
+                    f"Session {session_id!r} is busy: an earlier turn is still running after "
+                    f"{self.options.reconcile_deadline:g} s.",
+                    session_id=session_id,
+                )
+            yield flows.Sleep(waits)
+            waits = min(waits * 2, _POLL_LONGEST)
+
+    # Send and record
+
+    def _run(self, plan: Plan) -> flows.Flow[None]:
+        session_id = plan.session_id
+        if session_id is None:
+            session = yield from flows.create_session(
+                self.dialect,
+                self.policy,
+                agent_id=self.agent.id,
+                agent_name=self.agent.name,
+                options=self.options.session_options,
+            )
+            session_id = session.id
+            agent = AgentRef(session.agent_id or self.agent.id, session.agent_name or self.agent.name)
+            self.heads.take(self.service, session_id, current_owner())
+        else:
+            agent = self.agent
+        options = self.options
+        body = ChatMessageRequest(
+            user_message=write(plan.items, omitted=plan.omitted),
+            timeout_seconds=options.timeout_seconds,
+            include_thinking=options.include_thinking or None,
+            include_tool_activity=options.include_tool_activity or None,
+        )
+
+        def settle(reply: Reply) -> flows.Flow[Reply]:
+            if reply.usage is None and options.include_usage:
+                reply = yield from self._with_usage(session_id, reply)
+            self._record(plan, agent, session_id, reply)
+            return reply
+
+        turn = Turn(session_id, partials=options.partials)
+        try:
+            yield from flows.stream_turn(
+                self.dialect, self.policy, session_id, body, options.files, turn=turn, settle=settle
+            )
+        except (errors.APIError, errors.NotSentError, errors.InvalidInputError):
+            self.heads.release(self.service, session_id)  # provably not run
+            raise
+        except errors.AgentTurnError:
+            self.heads.reconciled(self.service, session_id)  # over, and without an answer
+            raise
+        except BaseException:
+            if self.outcome is None:
+                self.heads.abandon(self.service, session_id)
+            raise
+
+    def _record(self, plan: Plan, agent: AgentRef, session_id: str, reply: Reply) -> None:
+        answer = digest(Item("assistant", reply.message))
+        marker = reply.signal_id or ordinal_marker(plan.ordinal, answer)
+        lineage = Lineage(plan.parent, plan.carried, answer, plan.system, plan.ordinal)
+        self.heads.settle(self.service, session_id, marker=marker, ordinal=plan.ordinal, system=plan.system)
+        self.outcome = Outcome(reply, plan, agent, lineage, marker, self.options.ephemeral)
+
+    def _with_usage(self, session_id: str, reply: Reply) -> flows.Flow[Reply]:
+        try:
+            usage = yield from flows.get_last_usage(self.dialect, self.policy, session_id)
+        except errors.MeibelIntegrationError as error:
+            logger.warning("The token usage of session %s could not be read: %s", session_id, error)
+            return reply
+        return reply.model_copy(update={"usage": usage})
+
+    def _after_refusal(self, plan: Plan, refusal: errors.APIError) -> flows.Flow[Plan]:
+        """A continuation was refused. If its session has ended or is busy elsewhere, a fork takes its place."""
+        session_id = plan.session_id
+        assert session_id is not None
+        ended = refusal.status_code in (404, 410)
+        if not ended:
+            try:
+                ended = yield from flows.has_ended(self.dialect, self.policy, session_id)
+            except errors.MeibelIntegrationError as error:
+                logger.debug("The status of session %s could not be read: %s", session_id, error)
+        busy = not ended and isinstance(refusal, errors.ConflictError)
+        if not ended and not busy:
+            raise refusal
+        pinned = self.options.session_id is not None
+        if not pinned and self.options.on_divergence in (None, "fork"):
+            return self._diverged(session_id, "the session has ended" if ended else "the session is busy elsewhere")
+        kind = errors.SessionEndedError if ended else errors.SessionBusyError
+        what = "accepts no further messages" if ended else "is busy with another turn"
+        raise kind(
+            f"Session {session_id!r} {what}: {refusal.server_message or refusal}",
+            session_id=session_id,
+            cause=refusal,
+        ) from refusal
+
+
+def _is_over(history: Sequence[Message], known: Head, grace_passed: bool) -> bool:
+    """Whether no turn of a session runs: its last user message is answered. One that never arrived shows as a history
+    that has not grown, which means something only after a while."""
+    asked = sum(message.role == "user" for message in history)
+    if known.ordinal is not None and asked > known.ordinal:
+        return history[-1].role == "assistant"
+    if not history or history[-1].role == "assistant":
+        return grace_passed
+    return False

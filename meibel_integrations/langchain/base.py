@@ -1,0 +1,266 @@
+"""What LangChain chat models over hosted agents have in common, whichever the service."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, closing
+from typing import Any, ClassVar, Self
+
+from langchain_core.caches import BaseCache
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import LangSmithParams, ModelProfile
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from pydantic import ConfigDict, Field, model_validator
+
+from meibel_integrations import __version__
+from meibel_integrations.config import Timeouts
+from meibel_integrations.conversation.anchor import AgentRef
+from meibel_integrations.conversation.plan import CheckHead, OnDivergence
+from meibel_integrations.conversation.turn import CallOptions, ConversationCall
+from meibel_integrations.errors import MeibelIntegrationError
+from meibel_integrations.langchain.answers import Answer
+from meibel_integrations.langchain.errors import as_langchain_error
+from meibel_integrations.langchain.messages import to_items
+from meibel_integrations.models import CreateSessionRequest
+from meibel_integrations.protocol.text import Partials
+
+__all__ = ["HostedChatModel"]
+
+logger = logging.getLogger(__name__)
+
+# What other chat models take and a hosted agent decides for itself.
+_WITHOUT_EFFECT = frozenset(
+    {"temperature", "max_tokens", "max_completion_tokens", "top_p", "top_k", "stop", "stop_sequences", "seed", "n"}
+    | {"frequency_penalty", "presence_penalty", "logprobs", "model", "model_name", "reasoning_effort", "stream_usage"}
+)
+_CALL_OPTIONS = frozenset(
+    {"session_id", "on_divergence", "check_head", "ephemeral", "include_thinking", "include_tool_activity"}
+    | {"include_usage", "max_seed_chars", "timeout_seconds"}
+)
+
+
+class HostedChatModel(BaseChatModel):
+    """A chat model whose every answer is one turn of a hosted session.
+
+    It holds no conversation: which session a call goes on in is read from the messages, so one object serves any
+    number of users and threads.
+    """
+
+    model_config = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    session_id: str | None = None
+    """Go on in this session whatever the messages say. Calls may name one, too, which is stronger."""
+    base_url: str | None = None
+    """The service's address; from the environment or the hosted one if not given."""
+    timeout: Timeouts | float | None = None
+    """The longest silence of the service in seconds, or all limits as ``Timeouts``."""
+    max_retries: int = 2
+    """How often a request that provably never arrived, or does no harm when repeated, is sent again."""
+    allow_insecure_http: bool = False
+    include_thinking: bool = False
+    """Ask for the agent's thinking; it becomes a reasoning block."""
+    include_tool_activity: bool = False
+    """Ask for the agent's own tool calls; they become server tool blocks."""
+    include_usage: bool = False
+    """Ask the session for the token usage after a turn whose stream did not tell it (one more request)."""
+    partials: Partials = "auto"
+    """Whether the stream's pieces are deltas or snapshots; ``"auto"`` finds out."""
+    on_divergence: OnDivergence | None = None
+    """What to do when the messages are not what their session holds: ``"fork"`` (a new session with these messages; the
+    default), ``"error"``, or ``"ignore"`` (the default with ``session_id``)."""
+    check_head: CheckHead = "auto"
+    """``"always"`` asks the server before each continuation whether the session went on elsewhere."""
+    ephemeral: bool = False
+    """Use a session of its own for each call, which no later call goes on in."""
+    max_seed_chars: int = Field(default=100_000, gt=0)
+    """The longest text that a new session is started with; older messages are left out of a longer one."""
+    timeout_seconds: int | None = Field(default=None, gt=0)
+    """How long the service may work on an answer."""
+    reconcile_grace: float = Field(default=5.0, ge=0)
+    reconcile_deadline: float = Field(default=120.0, ge=0)
+    streaming: bool | None = None
+    """``True`` makes ``invoke`` call back per token, ``False`` turns streaming off; as in other chat models."""
+    cache: BaseCache | bool | None = Field(default=False, exclude=True)
+    """Off unless asked for: a cached answer would name another conversation's session."""
+
+    provider: ClassVar[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        fields = cls.model_fields
+        known = set(fields) | {field.alias for field in fields.values() if field.alias}
+        unknown = values.keys() - known
+        idle = sorted(unknown & _WITHOUT_EFFECT)
+        if idle:
+            warnings.warn(
+                f"{cls.__name__}: {', '.join(idle)} has no effect; the hosted agent is configured at the service.",
+                stacklevel=2,
+            )
+        wrong = sorted(unknown - _WITHOUT_EFFECT)
+        if wrong:
+            raise ValueError(f"{cls.__name__} has no setting {', '.join(wrong)}. It has: {', '.join(sorted(known))}.")
+        return {key: value for key, value in values.items() if key in known}
+
+    @model_validator(mode="after")
+    def _record_version(self) -> Self:
+        if hasattr(self, "_add_version"):
+            self._add_version("meibel-integrations", __version__)
+        return self
+
+    # What a service's model has to say
+
+    @abstractmethod
+    def _agent(self) -> AgentRef: ...
+
+    @abstractmethod
+    def _client(self) -> Any: ...
+
+    @abstractmethod
+    def _async_client(self) -> Any: ...
+
+    def _session_options(self) -> CreateSessionRequest | None:
+        return None
+
+    # What LangChain asks
+
+    @property
+    def _model_label(self) -> str:
+        agent = self._agent()
+        return agent.id or agent.name or self.session_id or self.provider
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        agent = self._agent()
+        return {"agent_id": agent.id, "agent_name": agent.name, "session_id": self.session_id}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        return LangSmithParams(
+            ls_provider=self.provider, ls_model_type="chat", ls_model_name=kwargs.get("model") or self._model_label
+        )
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return ModelProfile(
+            text_inputs=True,
+            text_outputs=True,
+            image_inputs=False,
+            audio_inputs=False,
+            video_inputs=False,
+            tool_calling=False,
+            structured_output=False,
+            reasoning_output=True,
+        )
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
+        """Binds nothing if ``tools`` is empty.
+
+        Raises:
+            NotImplementedError: a hosted agent runs the tools that it is configured with, and no others.
+        """
+        if tools:
+            raise NotImplementedError(
+                f"{type(self).__name__} cannot take tools: a hosted agent runs the ones that it is configured with "
+                "at the service. Configure them there, or let another model call this one as a tool."
+            )
+        kwargs.pop("tool_choice", None)
+        return self.bind(**kwargs) if kwargs else self
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        client = self._client()
+        answer = self._answer(client, messages, kwargs)
+        try:
+            with closing(client.stream(answer.call.flow())) as events:
+                for event in events:
+                    answer.take(event)
+        except MeibelIntegrationError as error:
+            raise as_langchain_error(error) from error.__cause__
+        return answer.result()
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        client = self._async_client()
+        answer = self._answer(client, messages, kwargs)
+        try:
+            async with aclosing(client.stream(answer.call.flow())) as events:
+                async for event in events:
+                    answer.take(event)
+        except MeibelIntegrationError as error:
+            raise as_langchain_error(error) from error.__cause__
+        return answer.result()
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        client = self._client()
+        answer = self._answer(client, messages, kwargs)
+        try:
+            with closing(client.stream(answer.call.flow())) as events:
+                for event in events:
+                    chunk = answer.chunk(event)
+                    if chunk is not None:
+                        if run_manager is not None:
+                            run_manager.on_llm_new_token(str(chunk.message.content), chunk=chunk)
+                        yield chunk
+        except MeibelIntegrationError as error:
+            raise as_langchain_error(error) from error.__cause__
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        client = self._async_client()
+        answer = self._answer(client, messages, kwargs)
+        try:
+            async with aclosing(client.stream(answer.call.flow())) as events:
+                async for event in events:
+                    chunk = answer.chunk(event)
+                    if chunk is not None:
+                        if run_manager is not None:
+                            await run_manager.on_llm_new_token(str(chunk.message.content), chunk=chunk)
+                        yield chunk
+        except MeibelIntegrationError as error:
+            raise as_langchain_error(error) from error.__cause__
+
+    def _answer(self, client: Any, messages: Sequence[BaseMessage], kwargs: dict[str, Any]) -> Answer:
+        given = {key: value for key, value in kwargs.items() if key in _CALL_OPTIONS and value is not None}
+        idle = sorted(kwargs.keys() - _CALL_OPTIONS - {"stream"})
+        if idle:
+            logger.debug("%s: %s has no effect on a hosted agent.", type(self).__name__, ", ".join(idle))
+        options = CallOptions(
+            **{**{name: getattr(self, name) for name in _CALL_OPTIONS}, **given},
+            partials=self.partials,
+            reconcile_grace=self.reconcile_grace,
+            reconcile_deadline=self.reconcile_deadline,
+            session_options=self._session_options(),
+        )
+        agent = self._agent()
+        # a model that only knows its session goes on behind any answer of it
+        items = to_items(messages, provider=self.provider, agent=agent if agent.id or agent.name else None)
+        call = ConversationCall(client.dialect, client.policy, client.config.base_url, agent, items, options)
+        return Answer(call, self.provider, self._model_label)

@@ -1,0 +1,122 @@
+"""Meibel agents as LangChain chat models."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+from langchain_core.utils import secret_from_env
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
+
+from meibel_integrations.client import AsyncMeibelClient, MeibelClient
+from meibel_integrations.client.arguments import session_options
+from meibel_integrations.conversation.anchor import AgentRef
+from meibel_integrations.langchain.base import HostedChatModel
+from meibel_integrations.langchain.messages import register
+from meibel_integrations.models import CreateSessionRequest
+
+__all__ = ["ChatMeibel"]
+
+
+class ChatMeibel(HostedChatModel):
+    """A Meibel agent as a chat model.
+
+    Each call is one turn of a session at the service. The messages decide which: behind an answer of this agent the
+    session goes on and only what is new is sent; otherwise a new session is opened and seeded with what came before.
+
+    Example:
+        ::
+
+            model = ChatMeibel(agent_id="agent_123")
+            answer = model.invoke("What are the key findings in the Q4 report?")
+            print(answer.text, answer.content_blocks[0].get("annotations"))
+
+    ``answer.response_metadata`` names the ``session_id``, the ``sources`` and ``citations`` (plain dicts), and by
+    ``continuity`` how the session was found.
+
+    Raises:
+        ValidationError: neither an agent nor a session is named, there is no key, or a setting is unknown.
+    """
+
+    provider: ClassVar[str] = "meibel"
+
+    agent_id: str | None = None
+    agent_name: str | None = None
+    """The agent's newest published version, instead of ``agent_id``."""
+    meibel_api_key: SecretStr | None = Field(
+        default_factory=secret_from_env("MEIBEL_API_KEY", default=None), alias="api_key", exclude=True, repr=False
+    )
+    session_options: dict[str, Any] = Field(default_factory=dict)
+    """Fields of ``CreateSessionRequest`` for sessions that this model opens."""
+    client: MeibelClient | None = Field(default=None, exclude=True, repr=False)
+    """Your own client instead of a key and an address; its async twin is made with the same settings."""
+    async_client: AsyncMeibelClient | None = Field(default=None, exclude=True, repr=False)
+
+    _own_client: MeibelClient | None = PrivateAttr(default=None)
+    _own_async_client: AsyncMeibelClient | None = PrivateAttr(default=None)
+
+    @property
+    def _llm_type(self) -> str:
+        return "meibel-chat"
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        return {"meibel_api_key": "MEIBEL_API_KEY"}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.agent_id is not None and self.agent_name is not None:
+            raise ValueError("Name the agent by agent_id or by agent_name, not by both.")
+        if self.agent_id is None and self.agent_name is None and self.session_id is None:
+            raise ValueError("Name the agent: ChatMeibel(agent_id=…) or ChatMeibel(agent_name=…).")
+        session_options(self.session_options)
+        if self.client is None and self.async_client is None:
+            self._client()  # a missing key or a bad address shows at once; nothing is connected
+        return self
+
+    def close(self) -> None:
+        """Gives up this model's connections. A later call opens new ones. Clients that were passed in stay open."""
+        if self._own_client is not None:
+            self._own_client.close()
+            self._own_client = None
+
+    async def aclose(self) -> None:
+        """The async twin of :meth:`close`; it closes both kinds of connections."""
+        self.close()
+        if self._own_async_client is not None:
+            await self._own_async_client.aclose()
+            self._own_async_client = None
+
+    def _agent(self) -> AgentRef:
+        return AgentRef(self.agent_id, self.agent_name)
+
+    def _session_options(self) -> CreateSessionRequest | None:
+        return session_options(self.session_options or None)
+
+    def _client(self) -> MeibelClient:
+        if self.client is not None:
+            return self.client
+        if self._own_client is None:
+            self._own_client = MeibelClient(**self._connection(self.async_client))
+        return self._own_client
+
+    def _async_client(self) -> AsyncMeibelClient:
+        if self.async_client is not None:
+            return self.async_client
+        if self._own_async_client is None:
+            self._own_async_client = AsyncMeibelClient(**self._connection(self.client))
+        return self._own_async_client
+
+    def _connection(self, twin: MeibelClient | AsyncMeibelClient | None) -> dict[str, Any]:
+        """The settings of a client of our own: those of the twin that was passed in, or this model's."""
+        if twin is not None:
+            return {"config": twin.config, "partials": twin.partials}
+        return {
+            "api_key": self.meibel_api_key,
+            "base_url": self.base_url,
+            "timeout": self.timeout,
+            "max_retries": self.max_retries,
+            "allow_insecure_http": self.allow_insecure_http,
+        }
+
+
+register(ChatMeibel.provider)

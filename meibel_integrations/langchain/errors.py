@@ -1,0 +1,133 @@
+"""The package's errors as LangChain's: each is both, so callers may catch either.
+
+LangChain's retry layers ask ``is_retryable``. It is true only where the turn provably did not run: repeating a turn
+that may have run would send the user's message twice.
+"""
+
+from __future__ import annotations
+
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelConnectionError,
+    ModelError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+    ModelPermissionDeniedError,
+    ModelRateLimitError,
+    ModelTimeoutError,
+)
+
+from meibel_integrations import errors
+
+__all__ = ["as_langchain_error"]
+
+
+class ChatNotSentError(errors.NotSentError, ModelConnectionError):
+    """The service could not be reached; the turn was not sent."""
+
+
+class ChatConnectionLostError(errors.ConnectionLostError, ModelConnectionError):
+    """The connection broke before a turn was sent (while a session was opened or read)."""
+
+
+class ChatReadTimeoutError(errors.ReadTimeoutError, ModelTimeoutError):
+    """The service was silent before a turn was sent (while a session was opened or read)."""
+
+
+class ChatTotalTimeoutError(errors.TotalTimeoutError, ModelTimeoutError):
+    """The call's own deadline passed before a turn was sent."""
+
+
+class ChatAuthenticationError(errors.AuthenticationError, ModelAuthenticationError):
+    """401."""
+
+
+class ChatPermissionDeniedError(errors.PermissionDeniedError, ModelPermissionDeniedError):
+    """403."""
+
+
+class ChatNotFoundError(errors.NotFoundError, ModelNotFoundError):
+    """404."""
+
+
+class ChatRateLimitError(errors.RateLimitError, ModelRateLimitError):
+    """429."""
+
+
+class ChatConflictError(errors.ConflictError, ModelInvalidRequestError):
+    """409."""
+
+
+class ChatInvalidRequestError(errors.InvalidRequestError, ModelInvalidRequestError):
+    """400, 413, 422."""
+
+
+class ChatServerError(errors.ServerError, ModelAPIError):
+    """5xx before a turn was sent."""
+
+
+class ChatPromptTooLongError(errors.PromptTooLongError, ContextOverflowError):
+    """The message is longer than the service accepts."""
+
+
+class ChatProtocolError(errors.ProtocolError, ModelError):
+    """The other side does not speak the wire."""
+
+
+class ChatAgentTurnError(errors.AgentTurnError, ModelError):
+    """The agent reported a failure."""
+
+
+class ChatStreamInterrupted(errors.StreamInterrupted, ModelError):  # noqa: N818 - named after its base
+    """The stream ended before the turn did."""
+
+
+class ChatTurnOutcomeUnknown(errors.TurnOutcomeUnknown, ModelError):  # noqa: N818 - named after its base
+    """The turn may or may not have run."""
+
+
+class ChatSessionBusyError(errors.SessionBusyError, ModelError):
+    """An earlier turn is still running."""
+
+
+class ChatSessionEndedError(errors.SessionEndedError, ModelError):
+    """The session accepts no further turns."""
+
+
+_TWINS: dict[type[errors.MeibelIntegrationError], type[errors.MeibelIntegrationError]] = {
+    twin.__mro__[1]: twin
+    for twin in (
+        ChatNotSentError,
+        ChatConnectionLostError,
+        ChatReadTimeoutError,
+        ChatTotalTimeoutError,
+        ChatAuthenticationError,
+        ChatPermissionDeniedError,
+        ChatNotFoundError,
+        ChatRateLimitError,
+        ChatConflictError,
+        ChatInvalidRequestError,
+        ChatServerError,
+        ChatPromptTooLongError,
+        ChatProtocolError,
+        ChatAgentTurnError,
+        ChatStreamInterrupted,
+        ChatTurnOutcomeUnknown,
+        ChatSessionBusyError,
+        ChatSessionEndedError,
+    )
+}
+
+
+def as_langchain_error(error: errors.MeibelIntegrationError) -> errors.MeibelIntegrationError:
+    """The same error as one of LangChain's, too; errors of usage, which LangChain has no word for, as they are."""
+    twin = next((_TWINS[base] for base in type(error).__mro__ if base in _TWINS), None)
+    if twin is None or isinstance(error, ModelError):
+        return error
+    found = twin.__new__(twin)
+    found.args = error.args
+    found.__dict__.update(error.__dict__)
+    found.__cause__ = error.__cause__
+    return found
