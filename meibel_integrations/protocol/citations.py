@@ -8,8 +8,10 @@ texts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from difflib import SequenceMatcher
+from itertools import accumulate
+from typing import NamedTuple
 
 from meibel_integrations.models import Citation
 from meibel_integrations.protocol.events import Mark
@@ -20,8 +22,14 @@ _TOKEN = re.compile(r"\w+|\s+|.", re.DOTALL)
 _BRACKETS = {"[": "]", "(": ")", "<": ">", "{": "}", "【": "】", "^": "^"}
 _MAX_TOKENS = 20_000  # beyond this an alignment costs seconds, and positions are taken as they are
 
-Removed = tuple[int, int]
-"""A stretch ``[start, end)`` of the marked text that the clean text does not have."""
+
+class Edit(NamedTuple):
+    """From ``start`` to ``end`` the marked text has what the clean text has not; the clean text has ``added``
+    characters there instead. A marker is an edit that adds nothing."""
+
+    start: int
+    end: int
+    added: int = 0
 
 
 def place(marks: Iterable[Mark], text: str, marked: str | None) -> list[Citation]:
@@ -37,71 +45,89 @@ def place(marks: Iterable[Mark], text: str, marked: str | None) -> list[Citation
         positions count, they are assumed to count ``text``.
     """
     marks = list(marks)
-    to_text: Callable[[int], int] = int
+    edits: list[Edit] = []
     if marked is not None and marked != text and marks:
-        removed = _removed(marked, text)
-        if removed and _counts_marked(marks, removed, len(text)):
-            to_text = _mapping(removed)
-    limit = len(text)
+        edits = _edits(marked, text)
+        if not _counts_marked(marks, edits, len(text)):
+            edits = []
 
     def at(position: int) -> int:
-        return min(max(to_text(position), 0), limit)
+        return min(max(_to_clean(position, edits), 0), len(text))
 
     return [Citation(source=m.source, start=at(m.start), end=max(at(m.start), at(m.end))) for m in marks]
 
 
-def _removed(marked: str, text: str) -> list[Removed]:
-    """The markers: what has to be taken out of ``marked`` to get ``text``. Empty if that is not how they differ."""
+def _edits(marked: str, text: str) -> list[Edit]:
+    """What turns ``marked`` into ``text``, in order."""
     a, b = _TOKEN.findall(marked), _TOKEN.findall(text)
+    a_at, b_at = _offsets(a), _offsets(b)
+    runs = _left_over(a, b)
+    if runs is not None:
+        return [_slide(marked, a_at[first], a_at[last]) for first, last in runs]
     if len(a) + len(b) > _MAX_TOKENS:
         return []
-    starts = [0]
-    for token in a:
-        starts.append(starts[-1] + len(token))
     return [
-        _slide(marked, starts[i1], starts[i2])
-        for tag, i1, i2, _, _ in SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
-        if tag in ("delete", "replace")
+        _slide(marked, a_at[i1], a_at[i2]) if tag == "delete" else Edit(a_at[i1], a_at[i2], b_at[j2] - b_at[j1])
+        for tag, i1, i2, j1, j2 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
+        if tag != "equal"
     ]
 
 
-def _slide(marked: str, start: int, end: int) -> Removed:
+def _offsets(tokens: list[str]) -> list[int]:
+    return [0, *accumulate(len(token) for token in tokens)]
+
+
+def _left_over(a: list[str], b: list[str]) -> list[tuple[int, int]] | None:
+    """The runs of ``a`` that are left over when ``b`` is taken from it token by token, from the left; ``None`` if ``b``
+    is not all in there, so that more than markers was changed."""
+    runs: list[tuple[int, int]] = []
+    taken = 0
+    for i, token in enumerate(a):
+        if taken < len(b) and token == b[taken]:
+            taken += 1
+        elif runs and runs[-1][1] == i:
+            runs[-1] = (runs[-1][0], i + 1)
+        else:
+            runs.append((i, i + 1))
+    return runs if taken == len(b) else None
+
+
+def _slide(marked: str, start: int, end: int) -> Edit:
     """Moves a removed stretch within its ambiguity so that it is one bracketed marker, if it can be.
 
     Of ``see [1][note]`` and ``see [note]`` a diff may remove ``1][``; the marker is ``[1]``.
     """
+    length = end - start
     first = start
-    while first > 0 and marked[first - 1] == marked[first - 1 + end - start]:
+    while first > 0 and marked[first - 1] == marked[first - 1 + length]:
         first -= 1
     last = start
-    while last + end - start < len(marked) and marked[last] == marked[last + end - start]:
+    while last + length < len(marked) and marked[last] == marked[last + length]:
         last += 1
     for at in range(first, last + 1):
-        piece = marked[at : at + end - start].strip()
+        piece = marked[at : at + length].strip()
         if len(piece) > 1 and _BRACKETS.get(piece[0]) == piece[-1]:
-            return at, at + end - start
-    return start, end
+            return Edit(at, at + length)
+    return Edit(start, end)
 
 
-def _counts_marked(marks: list[Mark], removed: list[Removed], clean_length: int) -> bool:
+def _counts_marked(marks: list[Mark], edits: list[Edit], clean_length: int) -> bool:
+    """Whether the positions count the marked text: one lies beyond the clean text, or more of them lie at markers there
+    than lie where markers were in the clean text."""
     if any(m.end > clean_length for m in marks):
         return True
-    in_marked = {edge for stretch in removed for edge in stretch}
-    joints: set[int] = set()
-    gone = 0
-    for start, end in removed:
-        joints.add(start - gone)
-        gone += end - start
+    markers = [edit for edit in edits if not edit.added]
+    in_marked = {edge for edit in markers for edge in (edit.start, edit.end)}
+    joints = {_to_clean(edit.start, edits) for edit in markers}
     return sum(m.end in in_marked for m in marks) > sum(m.end in joints for m in marks)
 
 
-def _mapping(removed: list[Removed]) -> Callable[[int], int]:
-    def to_clean(position: int) -> int:
-        gone = 0
-        for start, end in removed:
-            if position <= start:
-                break
-            gone += min(position, end) - start
-        return position - gone
-
-    return to_clean
+def _to_clean(position: int, edits: list[Edit]) -> int:
+    shift = 0
+    for start, end, added in edits:
+        if position <= start:
+            break
+        if position < end:
+            return start + shift + min(added, position - start)
+        shift += added - (end - start)
+    return position + shift

@@ -45,8 +45,6 @@ class Decoder:
             chunk = self._inflate.unconsumed_tail
             if piece:
                 yield piece
-            elif not chunk:
-                break
 
     def close(self) -> None:
         """Ends the body.

@@ -283,10 +283,10 @@ def _read_turn(dialect: Dialect, turn: Turn, head: Head) -> Flow[ChatEvent | Non
     left = parser.close()
     last = None if left is None else decode(left)
     if isinstance(last, Completed):
-        for shown in apply(last):
-            if shown.type == "done":
-                return shown
+        *before, done = apply(last)
+        for shown in before:
             yield Emit(shown)
+        return done
     return None
 
 

@@ -43,12 +43,11 @@ class GrowingText:
         return "".join(self._pieces)
 
     def delta(self, text: str) -> str:
-        """Takes text that is known to be new, and returns what to show."""
+        """Takes text that is known to be new, and returns what to show. Pieces before it count as new text, too."""
         if self.lost:
             return ""
-        if self._reading is None and self._newest:
-            self._settle_delta()
-        self._reading = "delta"
+        if self._reading is None:
+            text = self._settle_delta() + text
         return self._emit(text)
 
     def whole(self, text: str) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ def chopped(draw: st.DrawFn, source: st.SearchStrategy[bytes]) -> tuple[bytes, l
     whole = draw(source)
     cuts = sorted(draw(st.lists(st.integers(0, len(whole)), max_size=12)))
     edges = [0, *cuts, len(whole)]
-    return whole, [whole[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return whole, [whole[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def parse(chunks: list[bytes]) -> tuple[list[SSEEvent], SSEEvent | None, int | None]:
@@ -24,13 +26,10 @@ def parse(chunks: list[bytes]) -> tuple[list[SSEEvent], SSEEvent | None, int | N
     return events, parser.close(), parser.retry
 
 
-FRAGMENTS = st.lists(
-    st.sampled_from(
-        [b"data", b"event", b"id", b"retry", b":", b" ", b"\r", b"\n", b"\r\n", b"x", b"1", b"\0", b"\xc3", b"\xa9"]
-        + [b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"data: x\n\n", b": c\n"]
-    ),
-    max_size=40,
-).map(b"".join)
+FIELDS = [b"data", b"event", b"id", b"retry", b":", b" ", b"x", b"1", b"data: x\n\n", b": c\n"]
+BREAKS = [b"\r", b"\n", b"\r\n"]
+BYTES = [b"\0", b"\xc3", b"\xa9", b"\xef\xbb\xbf", b"\xe2\x80\xa8"]
+FRAGMENTS = st.lists(st.sampled_from(FIELDS + BREAKS + BYTES), max_size=40).map(b"".join)
 
 
 @given(chopped(FRAGMENTS))
