@@ -175,7 +175,11 @@ def _find(history: Sequence[Message], anchor: Anchor, *, has_signals: bool) -> i
             if history[i].signal_id == anchor.marker:
                 return i
     text = anchor.lineage.answer if anchor.lineage is not None else anchor.marker.partition(":")[2]
-    return next((i for i in reversed(answers) if digest(Item("assistant", history[i].message)) == text), None)
+    same = [i for i in answers if digest(Item("assistant", history[i].message)) == text]
+    # answers may repeat: the one at the turn's own place counts, else the last
+    ordinal = _ordinal(anchor)
+    placed = (i for i in same if sum(m.role == "user" for m in history[:i]) == ordinal)
+    return next(placed, same[-1] if same else None)
 
 
 def _ordinal(anchor: Anchor) -> int | None:

@@ -53,7 +53,7 @@ def test_a_text_that_differs_in_more_than_markers_is_still_aligned() -> None:
     [
         ("x  see [1][note] end", "x see [note] end", 10, 6),  # the diff leaves the choice of two stretches
         ("fell† now", "fell now", 5, 4),
-        ("one XXX  two", "one Y two", 6, 5),  # inside what was replaced
+        ("one XXX  two", "one Y two", 6, 6),  # inside what was replaced
         ("(1)(1)  c", "(1) c", 3, 3),
     ],
 )

@@ -1,0 +1,1 @@
+"""Answerers: how the local service makes its answers."""

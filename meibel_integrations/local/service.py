@@ -1,0 +1,65 @@
+"""What the routes work with: the parts of one running service."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from meibel_integrations.local.answerers.base import Answerer
+from meibel_integrations.local.auth import Keys
+from meibel_integrations.local.limits import Limits
+from meibel_integrations.local.refusals import not_found
+from meibel_integrations.local.request_log import RequestEntry, RequestLog
+from meibel_integrations.local.store import sessions
+from meibel_integrations.local.store.database import Database
+from meibel_integrations.local.store.sessions import SessionRow
+from meibel_integrations.local.store.tenants import IdSource
+from meibel_integrations.local.turns import TurnEngine
+from meibel_integrations.local.wire import Wire
+
+# The ASGI scope carries the request's log entry under this name, so that authentication can say whose it is.
+LOG_ENTRY = "meibel_integrations.log_entry"
+
+Endpoint = Callable[[Request, str], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """``host`` is what the service is bound to; ``heartbeat`` is in seconds."""
+
+    db: Database
+    ids: IdSource
+    keys: Keys
+    wire: Wire
+    engine: TurnEngine
+    answerer_of: Callable[[str], Answerer]
+    limits: Limits
+    log: RequestLog
+    host: str
+    heartbeat: float
+
+    def authenticated(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+        """The endpoint behind the key: it is called with the tenant whose key the request brings."""
+
+        async def handle(request: Request) -> Response:
+            tenant = self.keys.tenant(request.headers)
+            entry = request.scope.get(LOG_ENTRY)
+            if isinstance(entry, RequestEntry):
+                entry.tenant = tenant
+            return await endpoint(request, tenant)
+
+        return handle
+
+    async def session(self, tenant: str, session_id: str) -> SessionRow:
+        """The tenant's session.
+
+        Raises:
+            Refusal: 404, there is none of that id, or it is another tenant's.
+        """
+        found = await self.db.aread(lambda conn: sessions.find_session(conn, tenant, session_id))
+        if found is None:
+            raise not_found("session", session_id)
+        return found
