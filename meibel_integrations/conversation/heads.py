@@ -113,6 +113,11 @@ class Heads:
             head.ordinal = None
             head.flight, head.open = None, False
 
+    def clear(self) -> None:
+        """Forgets everything, as a new process would."""
+        with self._lock:
+            self._heads.clear()
+
     def _get(self, service: str, session_id: str) -> Head:
         key = (service, session_id)
         head = self._heads.setdefault(key, Head())

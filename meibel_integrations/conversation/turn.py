@@ -118,7 +118,8 @@ def source_json(source: Any) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class ConversationCall:
-    """One call. Run :meth:`flow` with a client; ``outcome`` is set before the ``done`` event is emitted.
+    """One call. Run :meth:`flow` with a client; ``outcome`` is set before the ``done`` event is emitted, and
+    ``session_id`` before the turn is sent.
 
     ``service`` tells services apart in what this process remembers (the base URL does).
     """
@@ -131,6 +132,7 @@ class ConversationCall:
     options: CallOptions = field(default_factory=CallOptions)
     heads: Heads = HEADS
     outcome: Outcome | None = None
+    session_id: str | None = None
 
     def flow(self) -> flows.Flow[Outcome]:
         """Emits the turn's events.
@@ -296,6 +298,7 @@ class ConversationCall:
             self.heads.take(self.service, session_id, current_owner())
         else:
             agent = self.agent
+        self.session_id = session_id
         options = self.options
         body = ChatMessageRequest(
             user_message=write(plan.items, omitted=plan.omitted),

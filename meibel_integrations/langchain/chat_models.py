@@ -73,6 +73,16 @@ class ChatMeibel(HostedChatModel):
             self._client()  # a missing key or a bad address shows at once; nothing is connected
         return self
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """Neither the key nor a connection is ever pickled; the key comes from the environment again."""
+        state = super().__getstate__()
+        state["__dict__"] = {**state["__dict__"], **dict.fromkeys(("meibel_api_key", "client", "async_client"))}
+        state["__pydantic_private__"] = {
+            **(state["__pydantic_private__"] or {}),
+            **dict.fromkeys(("_own_client", "_own_async_client")),
+        }
+        return state
+
     def close(self) -> None:
         """Gives up this model's connections. A later call opens new ones. Clients that were passed in stay open."""
         if self._own_client is not None:

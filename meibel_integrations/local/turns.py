@@ -28,6 +28,7 @@ from meibel_integrations.local.store.steps import LogStep
 from meibel_integrations.local.store.tenants import IdSource
 from meibel_integrations.local.uploads import store_uploads
 from meibel_integrations.local.wire import Shown
+from meibel_integrations.protocol import envelope
 
 logger = logging.getLogger("meibel_integrations.local")
 
@@ -35,12 +36,18 @@ logger = logging.getLogger("meibel_integrations.local")
 _GROUPING_SECONDS = 0.004
 
 
-def question_text(user_message: str) -> str:
-    """What the user asked, out of the message as it was sent.
+def read_message(user_message: str) -> tuple[list[HistoryTurn], str]:
+    """What the user asked, and what the message tells of the conversation before it.
 
-    The one place where an envelope around the question (instructions, a transcript) would be read.
+    A message may be an envelope with instructions and a transcript, as the adapters seed a session with. A hosted
+    agent reads it as text; an answerer is given its parts. Instructions mean nothing to answerers that only quote.
     """
-    return user_message
+    blocks = envelope.read(user_message)
+    asked = max((i for i, block in enumerate(blocks) if block.role == "user"), default=None)
+    if asked is None:
+        return [], user_message
+    told = [HistoryTurn(b.role, b.text) for b in blocks[:asked] if b.role == "user" or b.role == "assistant"]
+    return told, blocks[asked].text
 
 
 class LiveTurn:
@@ -143,9 +150,10 @@ class TurnEngine:
 
         session = live.session
         turns = self._db.read(partial(store.list_turns, tenant=live.tenant, session_id=session.session_id))
+        told, text = read_message(live.turn.user_message)
         question = Question(
-            text=question_text(live.turn.user_message),
-            history=tuple(_history(turn for turn in turns if turn.turn_id < live.turn.turn_id)),
+            text=text,
+            history=(*_history(turn for turn in turns if turn.turn_id < live.turn.turn_id), *told),
             search=make_search(self._db, live.tenant, [session.agent_id], session.session_id),
             uploaded_document_ids=tuple(file.document_id for file in files),
             include_thinking=shown.thinking,
@@ -258,7 +266,9 @@ def _write(
 
 def _history(turns: Iterator[TurnRow]) -> Iterator[HistoryTurn]:
     for turn in turns:
-        yield HistoryTurn("user", question_text(turn.user_message))
+        told, text = read_message(turn.user_message)
+        yield from told
+        yield HistoryTurn("user", text)
         if turn.done is not None:
             cited = {index for citation in turn.done.citations for index in citation.sources}
             ids = (turn.done.sources[index].document_id for index in sorted(cited))

@@ -3,7 +3,8 @@
 Inferred, because no document says it: the words of ``disposition`` and of a history item's ``type`` (``user``,
 ``assistant``, ``tool_call``, ``tool_result``); ``sequence`` as a string of the step's number; ``partial_response``
 carrying deltas; ``message`` being equal to ``clean_message``; the ``thinking`` event; ``token_usage`` inside the
-completion's ``data``; the ``error`` event's ``{message, signal_id}``; ``signal_id`` in the details' token usage.
+completion's ``data``; the ``error`` event's ``{message, signal_id}``; ``signal_id`` in the details' token usage;
+``citations`` and ``source_id`` in the whole answer, which are documented for the completion only.
 
 Extension: ``failed_turns`` in history and details. The wire has no word for a turn that failed; without it, such a
 turn cannot be told from one that still runs.
@@ -82,17 +83,9 @@ class V2Wire:
 
     def whole(self, turn: TurnRow, batches: Sequence[StepBatch], shown: Shown) -> dict[str, Any]:
         done = turn.done or Done()
-        fields = ("title", "url", "snippet", "data_element_id", "relevance_score")
-        sources = [source_fields(i, s) for i, s in enumerate(done.sources, start=1)]
         return {
             "signal_id": turn.signal_id,
-            "response": {
-                "message": turn.answer,
-                "sources": [{field: source[field] for field in fields} for source in sources],
-                "follow_up_questions": list(done.follow_up_questions),
-                "call_to_actions": [],
-                "artifacts": [],
-            },
+            "response": {"message": turn.answer, **_answer_fields(done)},
             "assistant_response": turn.answer,
             "tool_activity": [_tool_activity(use) for use in tool_uses(batches)] if shown.tool_activity else None,
             "thinking": turn.thinking or None if shown.thinking else None,
@@ -129,18 +122,7 @@ class V2Wire:
         if turn.state == "failed" or turn.done is None:
             return self.failure(turn.signal_id, turn.error or "")
         done = turn.done
-        data: dict[str, Any] = {
-            "message": turn.answer,
-            "clean_message": turn.answer,
-            "citations": [
-                {"position": citation.position, "source_ids": [index + 1 for index in citation.sources]}
-                for citation in done.citations
-            ],
-            "sources": [source_fields(i, s) for i, s in enumerate(done.sources, start=1)],
-            "follow_up_questions": list(done.follow_up_questions),
-            "call_to_actions": [],
-            "artifacts": [],
-        }
+        data = {"message": turn.answer, "clean_message": turn.answer, **_answer_fields(done)}
         if done.usage:
             data["token_usage"] = done.usage
         if shown.thinking and turn.thinking:
@@ -152,6 +134,20 @@ class V2Wire:
 
 
 AGENT_VERSION = "1"
+
+
+def _answer_fields(done: Done) -> dict[str, Any]:
+    """What an answer has besides its text."""
+    return {
+        "citations": [
+            {"position": citation.position, "source_ids": [index + 1 for index in citation.sources]}
+            for citation in done.citations
+        ],
+        "sources": [source_fields(i, s) for i, s in enumerate(done.sources, start=1)],
+        "follow_up_questions": list(done.follow_up_questions),
+        "call_to_actions": [],
+        "artifacts": [],
+    }
 
 
 def failed_turns(conversation: Conversation) -> list[dict[str, Any]]:

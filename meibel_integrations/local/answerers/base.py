@@ -38,9 +38,7 @@ class HistoryTurn:
 class Search(Protocol):
     """Search over the documents of this agent and the files uploaded in this session."""
 
-    def __call__(
-        self, query: str, *, limit: int = 10, document_ids: Sequence[str] | None = None
-    ) -> list[Passage]: ...
+    def __call__(self, query: str, *, limit: int = 10, document_ids: Sequence[str] | None = None) -> list[Passage]: ...
 
 
 @dataclass(frozen=True, slots=True)

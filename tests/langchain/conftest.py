@@ -1,0 +1,61 @@
+"""A local service in each dialect, and models over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from meibel_integrations.langchain import ChatMeibel
+from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
+from meibel_integrations.local.answerers.base import (
+    AnswerCitation,
+    AnswerSource,
+    Delta,
+    Done,
+    Question,
+    Step,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
+
+ZEBRA = AnswerSource("The zebra", "file:///zebra.md", "Zebras have stripes.", 0.9, "doc-zebra")
+WHALE = AnswerSource("The whale", None, "Whales eat krill.", None, "doc-whale")
+
+
+def cited(question: Question) -> list[Step]:
+    """An answer with all that an answer can have."""
+    steps: list[Step] = [Delta("You said: "), Delta(question.text), Delta(". "), Delta("Zebras have stripes.")]
+    end = len("".join(s.text for s in steps if isinstance(s, Delta)))
+    if question.include_thinking:
+        steps = [Thinking("Let me "), Thinking("think."), *steps]
+    if question.include_tool_activity:
+        steps = [ToolCall("t1", "search", {"query": question.text}), ToolResult("t1", "search", ["hit"]), *steps]
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    citations = (AnswerCitation(9, (1,)), AnswerCitation(end, (0, 1)))
+    return [
+        *steps,
+        Done(sources=(ZEBRA, WHALE), citations=citations, follow_up_questions=("And whales?",), usage=usage),
+    ]
+
+
+@pytest.fixture(scope="module", params=["v2", "guide"])
+def local(request: pytest.FixtureRequest) -> Iterator[LocalMeibel]:
+    with LocalMeibel(dialect=request.param, answerer=ScriptedAnswerer(cited)) as service:
+        yield service
+
+
+Make = Callable[..., ChatMeibel]
+
+
+@pytest.fixture
+def make(local: LocalMeibel) -> Make:
+    """Models of the service's agent."""
+
+    def make(**options: Any) -> ChatMeibel:
+        agent = {} if "agent_name" in options else {"agent_id": local.agent_id}
+        return ChatMeibel(api_key=local.api_key, base_url=local.base_url, **{**agent, **options})
+
+    return make
