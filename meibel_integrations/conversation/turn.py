@@ -39,6 +39,8 @@ __all__ = ["CallOptions", "ConversationCall", "Outcome"]
 
 logger = logging.getLogger(__name__)
 
+# Seconds between two looks: at this process's own memory, and at the server's history.
+_LOOK = 0.02
 _POLL_FIRST, _POLL_LONGEST = 0.2, 5.0
 
 
@@ -278,8 +280,11 @@ class ConversationCall:
                     f"{self.options.reconcile_deadline:g} s.",
                     session_id=session_id,
                 )
-            yield flows.Sleep(waits)
-            waits = min(waits * 2, _POLL_LONGEST)
+            if flight.open:
+                yield flows.Sleep(_LOOK)
+            else:
+                yield flows.Sleep(waits)
+                waits = min(waits * 2, _POLL_LONGEST)
 
     # Send and record
 

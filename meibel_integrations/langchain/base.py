@@ -173,6 +173,26 @@ class HostedChatModel(BaseChatModel):
         kwargs.pop("tool_choice", None)
         return self.bind(**kwargs) if kwargs else self
 
+    def batch(self, inputs: list[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any) -> Any:
+        """As every ``batch``; the turns of one pinned session run in the order of the inputs."""
+        config = self._in_order(config, kwargs)
+        return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self, inputs: list[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+    ) -> Any:
+        """See :meth:`batch`."""
+        config = self._in_order(config, kwargs)
+        return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    def _in_order(self, config: Any, kwargs: dict[str, Any]) -> Any:
+        if self.session_id is None and kwargs.get("session_id") is None:
+            return config
+        one_by_one = {"max_concurrency": 1}
+        if isinstance(config, list):
+            return [{**(each or {}), **one_by_one} for each in config]
+        return {**(config or {}), **one_by_one}
+
     def _generate(
         self,
         messages: list[BaseMessage],
