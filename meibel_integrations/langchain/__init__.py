@@ -10,5 +10,6 @@ except ImportError as error:
     ) from error
 
 from meibel_integrations.langchain.chat_models import ChatMeibel
+from meibel_integrations.langchain.history import MeibelChatMessageHistory
 
-__all__ = ["ChatMeibel"]
+__all__ = ["ChatMeibel", "MeibelChatMessageHistory"]

@@ -9,6 +9,7 @@ from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
 from meibel_integrations.client import AsyncMeibelClient, MeibelClient
 from meibel_integrations.client.arguments import session_options
+from meibel_integrations.client.pair import ClientPair
 from meibel_integrations.conversation.anchor import AgentRef
 from meibel_integrations.langchain.base import HostedChatModel
 from meibel_integrations.langchain.messages import register
@@ -51,8 +52,7 @@ class ChatMeibel(HostedChatModel):
     """Your own client instead of a key and an address; its async twin is made with the same settings."""
     async_client: AsyncMeibelClient | None = Field(default=None, exclude=True, repr=False)
 
-    _own_client: MeibelClient | None = PrivateAttr(default=None)
-    _own_async_client: AsyncMeibelClient | None = PrivateAttr(default=None)
+    _pair: ClientPair[MeibelClient, AsyncMeibelClient] | None = PrivateAttr(default=None)
 
     @property
     def _llm_type(self) -> str:
@@ -69,32 +69,23 @@ class ChatMeibel(HostedChatModel):
         if self.agent_id is None and self.agent_name is None and self.session_id is None:
             raise ValueError("Name the agent: ChatMeibel(agent_id=…) or ChatMeibel(agent_name=…).")
         session_options(self.session_options)
-        if self.client is None and self.async_client is None:
-            self._client()  # a missing key or a bad address shows at once; nothing is connected
+        self._connect()  # a missing key or a bad address shows at once; nothing is sent
         return self
 
     def __getstate__(self) -> dict[Any, Any]:
         """Neither the key nor a connection is ever pickled; the key comes from the environment again."""
         state = super().__getstate__()
         state["__dict__"] = {**state["__dict__"], **dict.fromkeys(("meibel_api_key", "client", "async_client"))}
-        state["__pydantic_private__"] = {
-            **(state["__pydantic_private__"] or {}),
-            **dict.fromkeys(("_own_client", "_own_async_client")),
-        }
+        state["__pydantic_private__"] = {**(state["__pydantic_private__"] or {}), "_pair": None}
         return state
 
     def close(self) -> None:
         """Gives up this model's connections. A later call opens new ones. Clients that were passed in stay open."""
-        if self._own_client is not None:
-            self._own_client.close()
-            self._own_client = None
+        self._connect().close()
 
     async def aclose(self) -> None:
         """The async twin of :meth:`close`; it closes both kinds of connections."""
-        self.close()
-        if self._own_async_client is not None:
-            await self._own_async_client.aclose()
-            self._own_async_client = None
+        await self._connect().aclose()
 
     def _agent(self) -> AgentRef:
         return AgentRef(self.agent_id, self.agent_name)
@@ -103,30 +94,25 @@ class ChatMeibel(HostedChatModel):
         return session_options(self.session_options or None)
 
     def _client(self) -> MeibelClient:
-        if self.client is not None:
-            return self.client
-        if self._own_client is None:
-            self._own_client = MeibelClient(**self._connection(self.async_client))
-        return self._own_client
+        return self._connect().client
 
     def _async_client(self) -> AsyncMeibelClient:
-        if self.async_client is not None:
-            return self.async_client
-        if self._own_async_client is None:
-            self._own_async_client = AsyncMeibelClient(**self._connection(self.client))
-        return self._own_async_client
+        return self._connect().async_client
 
-    def _connection(self, twin: MeibelClient | AsyncMeibelClient | None) -> dict[str, Any]:
-        """The settings of a client of our own: those of the twin that was passed in, or this model's."""
-        if twin is not None:
-            return {"config": twin.config, "partials": twin.partials}
-        return {
-            "api_key": self.meibel_api_key,
-            "base_url": self.base_url,
-            "timeout": self.timeout,
-            "max_retries": self.max_retries,
-            "allow_insecure_http": self.allow_insecure_http,
-        }
+    def _connect(self) -> ClientPair[MeibelClient, AsyncMeibelClient]:
+        if self._pair is None:
+            self._pair = ClientPair(
+                MeibelClient,
+                AsyncMeibelClient,
+                client=self.client,
+                async_client=self.async_client,
+                api_key=self.meibel_api_key,
+                base_url=self.base_url,
+                timeout=self.timeout,
+                max_retries=self.max_retries,
+                allow_insecure_http=self.allow_insecure_http,
+            )
+        return self._pair
 
 
 register(ChatMeibel.provider)

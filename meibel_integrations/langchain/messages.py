@@ -32,6 +32,7 @@ _CHAT_ROLES: dict[str, Role] = {
     "human": "user",
     "assistant": "assistant",
     "ai": "assistant",
+    "tool": "tool",
 }
 
 

@@ -181,7 +181,7 @@ async def adrive(
     clock: Clock,
     *,
     total: float | None = None,
-    returned: Callable[[T], None] | None = None,
+    returned: Callable[[T], object] = id,
 ) -> AsyncGenerator[Any, None]:
     """The async twin of :func:`drive`; an async generator cannot return, so ``returned`` takes the flow's result."""
     deadline = _Deadline(clock, total)
@@ -193,8 +193,7 @@ async def adrive(
             try:
                 command = flow.send(result) if error is None else flow.throw(error)
             except StopIteration as stop:
-                if returned is not None:
-                    returned(stop.value)
+                returned(stop.value)
                 return
             result = error = None
             kind = type(command)

@@ -1,0 +1,231 @@
+"""A Meibel session as a LangChain chat history.
+
+The session holds the conversation already: every turn of ``ChatMeibel`` writes it. So this history is read from the
+service, and adding to it means no more than noting that the service has what is added. LangChain deprecates the base
+class; with LangGraph, a checkpointer and ``ChatMeibel`` need no history at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from langchain_core.chat_history import BaseChatMessageHistory
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage
+
+from meibel_integrations.client import AsyncMeibelClient, MeibelClient
+from meibel_integrations.client.arguments import session_options as checked_options
+from meibel_integrations.client.pair import ClientPair
+from meibel_integrations.conversation.anchor import AgentRef, ordinal_marker
+from meibel_integrations.conversation.items import Item, digest, turns
+from meibel_integrations.conversation.seeding import read, read_history
+from meibel_integrations.errors import InvalidInputError
+from meibel_integrations.langchain.messages import to_items
+from meibel_integrations.models import CreateSessionRequest, Message
+from meibel_integrations.protocol import flows
+
+__all__ = ["MeibelChatMessageHistory"]
+
+
+class MeibelChatMessageHistory(BaseChatMessageHistory):
+    """The messages of one session, as they were written.
+
+    A history that was made by :meth:`create` opens no session: it is bound to the session of the first answer that is
+    added to it. Reading ``session_id`` before that opens one.
+
+    Args:
+        session_id: the session to read.
+        agent_id, agent_name: the agent to open a session with, by id or by name.
+        session_options: fields of ``CreateSessionRequest`` for a session that this history opens.
+        connection: ``api_key``, ``base_url``, ``timeout``, ``max_retries``, ``allow_insecure_http``, or ``client`` and
+            ``async_client``, as in ``ChatMeibel``.
+
+    Raises:
+        InvalidInputError: neither a session nor an agent is named.
+        ConfigurationError: there is no key, or the address is bad.
+    """
+
+    provider: ClassVar[str] = "meibel"
+
+    def __init__(
+        self,
+        session_id: str | None = None,
+        *,
+        agent_id: str | None = None,
+        agent_name: str | None = None,
+        session_options: CreateSessionRequest | Mapping[str, Any] | None = None,
+        **connection: Any,
+    ) -> None:
+        if agent_id is not None and agent_name is not None:
+            raise InvalidInputError("Name the agent by agent_id or by agent_name, not by both.")
+        if session_id is None and agent_id is None and agent_name is None:
+            raise InvalidInputError("Name the session (session_id=…) or the agent (agent_id=… | agent_name=…).")
+        self._session_id = session_id
+        self._agent = AgentRef(agent_id, agent_name)
+        self._seen_agent = self._agent
+        self._options = checked_options(session_options)
+        self._clients = ClientPair(MeibelClient, AsyncMeibelClient, **connection)
+
+    @classmethod
+    def create(cls, **settings: Any) -> Self:
+        """A history for a conversation that is about to begin; takes the constructor's settings but ``session_id``."""
+        if settings.get("session_id") is not None:
+            raise InvalidInputError("create() is for a new conversation; for an existing session, name it directly.")
+        return cls(**settings)
+
+    @property
+    def session_id(self) -> str:
+        """The session; opened now if the history is not bound to one yet."""
+        if self._session_id is None:
+            self._session_id = self._clients.client.run(self._open()).id
+        return self._session_id
+
+    async def aget_session_id(self) -> str:
+        """The async twin of :attr:`session_id`."""
+        if self._session_id is None:
+            self._session_id = (await self._clients.async_client.run(self._open())).id
+        return self._session_id
+
+    # mypy: the base class has an attribute here, and documents that a property may take its place
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        """The conversation; instructions are not part of it. Empty until the history is bound to a session."""
+        if self._session_id is None:
+            return []
+        return self._to_langchain(self._clients.client.run(self._read()))
+
+    async def aget_messages(self) -> list[BaseMessage]:
+        if self._session_id is None:
+            return []
+        return self._to_langchain(await self._clients.async_client.run(self._read()))
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        """Notes messages that the session has, and binds an unbound history to the session of their answer.
+
+        Raises:
+            InvalidInputError: the session does not have them. A message gets into a session by a turn only.
+        """
+        if not self._vouched(messages):
+            self._require(messages, self._clients.client.run(self._read()))
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        """The async twin of :meth:`add_messages`."""
+        if not self._vouched(messages):
+            self._require(messages, await self._clients.async_client.run(self._read()))
+
+    def clear(self) -> None:
+        """Lets go of the session: the next conversation gets a new one.
+
+        Nothing is deleted at the service, which has no call for that.
+
+        Raises:
+            InvalidInputError: the history was made with a ``session_id`` alone: no agent is known to begin anew with.
+        """
+        if self._agent == AgentRef():
+            raise InvalidInputError(
+                "This history knows a session but no agent, so it cannot begin a new one; a Meibel session cannot be "
+                "emptied. Pass agent_id=… as well, or make another history."
+            )
+        self._session_id = None
+
+    async def aclear(self) -> None:
+        """See :meth:`clear`."""
+        self.clear()
+
+    def close(self) -> None:
+        """Gives up the connections."""
+        self._clients.close()
+
+    async def aclose(self) -> None:
+        """Gives up the connections of both kinds."""
+        await self._clients.aclose()
+
+    def _open(self) -> flows.Flow[Any]:
+        return flows.create_session(
+            MeibelClient.dialect,
+            self._clients.config.retry,
+            agent_id=self._agent.id,
+            agent_name=self._agent.name,
+            options=self._options,
+        )
+
+    def _read(self) -> flows.Flow[list[Message]]:
+        assert self._session_id is not None
+        dialect, policy = MeibelClient.dialect, self._clients.config.retry
+        if self._seen_agent.id is None:
+            # a model finds its session behind these answers only if they name its agent
+            session = yield from flows.get_session(dialect, policy, self._session_id)
+            self._seen_agent = AgentRef(session.agent_id, session.agent_name or self._agent.name)
+        return (yield from flows.get_history(dialect, policy, self._session_id))
+
+    def _items(self, messages: Sequence[BaseMessage]) -> list[Item]:
+        agent = None if self._agent == AgentRef() else self._agent
+        return to_items(messages, provider=self.provider, agent=agent)
+
+    def _vouched(self, messages: Sequence[BaseMessage]) -> bool:
+        """Whether the messages' own metadata says that the session has them; no request is needed then."""
+        waiting: set[str] = set()
+        items = self._items(messages)
+        for item in items:
+            if item.anchor is not None and self._session_id is None:
+                self._session_id = item.anchor.session_id
+            mine = item.anchor is not None and item.anchor.session_id == self._session_id
+            lineage = item.anchor.lineage if item.anchor is not None else None
+            if mine and lineage is not None and lineage.answer == digest(item):
+                waiting -= set(lineage.carried)
+            else:
+                waiting.add(digest(item))
+        if self._session_id is None and items:
+            raise InvalidInputError(
+                "This history is not bound to a session yet, and none of the messages names one. Add the answer as "
+                "ChatMeibel returns it (not through a parser), or make the history with session_id=… and pin the "
+                "model to the same session."
+            )
+        return not waiting
+
+    def _require(self, messages: Sequence[BaseMessage], held: Sequence[Message]) -> None:
+        has = {digest(item) for item in read_history(held)}
+        for item in self._items(messages):
+            if digest(item) not in has:
+                raise InvalidInputError(
+                    f"Session {self._session_id!r} does not have the {item.role} message {item.text[:60]!r}. A message "
+                    "gets into a Meibel session only by a turn: send it with ChatMeibel or MeibelClient."
+                )
+
+    def _to_langchain(self, held: Sequence[Message]) -> list[BaseMessage]:
+        found: list[BaseMessage] = []
+        asked = 0
+        for message in held:
+            if message.role == "user":
+                asked += 1
+                key = message.signal_id or f"{self._session_id}-{asked}"
+                for i, item in enumerate(turns(read(message.message))):
+                    found.append(_said(item, f"{key}-human" if not i else f"{key}-human-{i}"))
+            else:
+                found.append(self._answer(message, asked))
+        return found
+
+    def _answer(self, message: Message, ordinal: int) -> AIMessage:
+        answer = digest(Item("assistant", message.message))
+        return AIMessage(
+            message.message,
+            # the question has the same signal; messages with equal ids replace each other in a graph's state
+            id=f"{message.signal_id or f'{self._session_id}-{ordinal}'}-ai",
+            response_metadata={
+                "model_provider": self.provider,
+                "agent_id": self._seen_agent.id,
+                "agent_name": self._seen_agent.name,
+                "session_id": self._session_id,
+                "signal_id": message.signal_id,
+                "marker": None if message.signal_id else ordinal_marker(ordinal, answer),
+            },
+        )
+
+
+def _said(item: Item, id_: str) -> BaseMessage:
+    """A message that was carried in a turn, in the caller's own form."""
+    if item.role == "user":
+        return HumanMessage(item.text, name=item.name, id=id_)
+    if item.role == "assistant":
+        return AIMessage(item.text, name=item.name, id=id_)
+    return ChatMessage(role=item.role, content=item.text, name=item.name, id=id_)
