@@ -167,7 +167,8 @@ def _source_lines(answer: CitedText, notes: Sequence[Footnote], *, places: bool)
 
 def _place(text: str, start: int, end: int) -> str:
     """A place in words: what is cited, or what stands before a citation that is a single position."""
-    words = _one_line(text[start:end] if start < end else text[:end])
+    # a position alone: as much of its paragraph as helps to find it
+    words = _one_line(text[start:end] if start < end else text[:end].rstrip().rpartition("\n\n")[2])
     if not words:
         return "at the beginning"
     if len(words) > _PLACE_CHARS:

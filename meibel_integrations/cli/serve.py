@@ -1,0 +1,107 @@
+"""``serve``: the embedded service for other programs, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meibel_integrations.cli import terminal
+from meibel_integrations.cli.connection import (
+    ServiceChoice,
+    agent_of_database,
+    check_documents,
+    document_options,
+    max_file_bytes,
+    report_skipped,
+)
+
+if TYPE_CHECKING:
+    from meibel_integrations.local import LocalMeibel
+
+__all__ = ["serve"]
+
+KEY_VARIABLE = "MEIBEL_LOCAL_API_KEY"
+
+
+@click.command()
+@document_options
+@click.option("--host", default="127.0.0.1", show_default=True, help="What to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8321, show_default=True, help="The port; 0 takes a free one."
+)
+@click.option(
+    "--dialect",
+    type=click.Choice(["v2", "guide"]),
+    default="v2",
+    show_default=True,
+    help="Answer as Meibel's SDK expects, or as its guide shows.",
+)
+def serve(host: str, port: int, dialect: Any, **documents: Any) -> None:
+    """Serve your documents over Meibel's API, until Ctrl-C.
+
+    Only programs on this machine reach the service, unless --host says otherwise; a key of your own in
+    MEIBEL_LOCAL_API_KEY is needed then. Without one, the service makes a key and prints it.
+
+    \b
+    Examples:
+      meibel-integrations serve --docs docs/
+      meibel-integrations serve --docs docs/ --db handbook.db --agent handbook --port 9000
+      meibel-integrations serve --db handbook.db
+    """
+    choice = ServiceChoice(**documents)
+    if not (choice.docs or choice.db):
+        raise click.UsageError("Say what to serve: --docs DIR, or --db FILE for an ingested database.")
+    key = os.environ.get(KEY_VARIABLE) or None
+
+    from meibel_integrations.config import is_loopback
+
+    if key is None and not is_loopback(host.strip("[]")):
+        raise click.UsageError(
+            f"--host {host} opens the service to the network: choose a key for it and set {KEY_VARIABLE} to it."
+        )
+    from meibel_integrations.local import serve as run
+
+    agent = agent_of_database(choice)
+
+    def announce(local: LocalMeibel) -> None:
+        report_skipped(local.ingest_report)
+        check_documents(choice.docs, local.ingest_report)
+        terminal.line(_announcement(local, agent, key_is_given=key is not None))
+
+    with terminal.reading_progress() as progress:
+        run(
+            list(choice.docs) or None,
+            host=host,
+            port=port,
+            on_ready=announce,
+            database=choice.db or ":memory:",
+            agent=agent,
+            dialect=dialect,
+            api_key=key,
+            max_file_bytes=max_file_bytes(choice.max_file_mb),
+            progress=progress,
+        )
+
+
+def _announcement(local: LocalMeibel, agent: str, *, key_is_given: bool) -> str:
+    report = local.ingest_report
+    count = f"{report.documents + report.unchanged} documents" if report else "the database's documents"
+    # a key that the user chose is not printed: terminals are logged and shown to others
+    key = f"${KEY_VARIABLE}" if key_is_given else local.api_key
+    return f"""Serving {count} as agent {agent!r} on {local.base_url} (Ctrl-C ends it)
+
+  base URL  {local.base_url}
+  agent id  {local.agent_id}
+  key       {key}
+
+In another terminal:
+  export MEIBEL_BASE_URL={local.base_url}
+  export MEIBEL_API_KEY={key}
+  meibel-integrations chat --agent-id {local.agent_id}
+
+In Python, with these variables set:
+  from meibel_integrations.langchain import ChatMeibel
+  print(ChatMeibel(agent_id="{local.agent_id}").invoke("...").text)
+"""
