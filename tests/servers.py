@@ -45,15 +45,18 @@ class Connection:
 
 
 class RawServer:
-    """Serves one script after the other, one per request, each on whatever connection the request comes.
+    """Serves one script after the other, one per POST, each on whatever connection the request comes.
+
+    GETs are answered from ``history``, the last of it again and again: what a client finds when it looks for a turn.
 
     Attributes:
         requests: what was received, each request's head and body as bytes.
         connections: the accepted connections in order.
     """
 
-    def __init__(self, *scripts: Iterable[Step]) -> None:
+    def __init__(self, *scripts: Iterable[Step], history: Iterable[bytes] = ()) -> None:
         self._scripts = [list(script) for script in scripts]
+        self._history = list(history) or [json_answer({"message": "no history here"}, 404)]
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._accept, name="raw-server")
         self._workers: list[threading.Thread] = []
@@ -87,6 +90,11 @@ class RawServer:
         for connection in self.connections:
             connection.socket.close()
 
+    def _next(self, request: bytes) -> list[Step]:
+        if request.startswith(b"GET "):
+            return [self._history.pop(0) if len(self._history) > 1 else self._history[0]]
+        return self._scripts.pop(0) if self._scripts else [json_answer({"message": "no script"}, 599)]
+
     def _accept(self) -> None:
         while True:
             try:
@@ -106,7 +114,7 @@ class RawServer:
                 connection.requests.append(request)
                 with self._lock:
                     self.requests.append(request)
-                    script = self._scripts.pop(0) if self._scripts else [json_answer({"message": "no script"}, 599)]
+                    script = self._next(request)
                 for step in script:
                     if isinstance(step, bytes):
                         connection.socket.sendall(step)

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import SecretStr
 
-from meibel_integrations.client.arguments import File, file_reader, session_options, turn_body
+from meibel_integrations.client.arguments import File
+from meibel_integrations.client.calls import MeibelCalls
 from meibel_integrations.client.streams import AsyncChatStream
 from meibel_integrations.config import ClientConfig, RetryPolicy, Timeouts, resolve
 from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.models import Message, Reply, Session
 from meibel_integrations.protocol import flows
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
+from meibel_integrations.protocol.reconcile import OnAmbiguous, Recovery
 from meibel_integrations.protocol.text import Partials
-from meibel_integrations.protocol.turn import Turn
 from meibel_integrations.transports.base import AsyncTransport, Clock, SystemClock, adrive, arun
 from meibel_integrations.transports.httpx_async import AsyncHttpxTransport
 from meibel_integrations.transports.pools import AsyncPool, shared_async_pool
@@ -46,6 +47,9 @@ class AsyncMeibelClient:
         timeout: Timeouts | float | None = None,
         max_retries: int = 2,
         partials: Partials = "auto",
+        on_ambiguous: OnAmbiguous = "raise",
+        reconcile_grace: float = 5.0,
+        reconcile_deadline: float = 120.0,
         allow_insecure_http: bool = False,
         http_client: httpx.AsyncClient | None = None,
         clock: Clock | None = None,
@@ -60,6 +64,7 @@ class AsyncMeibelClient:
             allow_insecure_http=allow_insecure_http,
         )
         self.partials: Partials = partials
+        recovery = Recovery(reconcile_grace, reconcile_deadline, on_ambiguous)
         self._clock = clock or SystemClock()
         header = self.dialect.key_header(self.config.api_key.get_secret_value())
         self._transport: AsyncTransport | None = (
@@ -67,8 +72,9 @@ class AsyncMeibelClient:
             if http_client is None
             else AsyncHttpxTransport(self.config, header, http_client)
         )
-        self.agents = AsyncAgents(self)
-        self.sessions = AsyncSessions(self)
+        calls = MeibelCalls(self.dialect, self.policy, partials, recovery)
+        self.agents = AsyncAgents(self, calls)
+        self.sessions = AsyncSessions(self, calls)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.config.base_url!r})"
@@ -115,23 +121,15 @@ class AsyncMeibelClient:
 class AsyncAgents:
     """``client.agents``"""
 
-    def __init__(self, client: AsyncMeibelClient) -> None:
+    def __init__(self, client: AsyncMeibelClient, calls: MeibelCalls) -> None:
         self._client = client
+        self._calls = calls
 
     async def create_session(
         self, agent_id: str | None = None, body: Any = None, *, agent_name: str | None = None
     ) -> Session:
         """See :meth:`meibel_integrations.client.sync.Agents.create_session`."""
-        client = self._client
-        return await client.run(
-            flows.create_session(
-                client.dialect,
-                client.policy,
-                agent_id=agent_id,
-                agent_name=agent_name,
-                options=session_options(body),
-            )
-        )
+        return await self._client.run(self._calls.create_session(agent_id, agent_name, body))
 
     def list_sessions(
         self,
@@ -143,26 +141,22 @@ class AsyncAgents:
         status: str | None = None,
     ) -> AsyncIterator[Session]:
         """See :meth:`meibel_integrations.client.sync.Agents.list_sessions`; iterate with ``async for``."""
-        client = self._client
         filters = {"sort_by": sort_by, "sort_order": sort_order, "status": status}
-        return client.iterate(
-            flows.list_sessions(client.dialect, client.policy, agent_id, page_size=page_size, **filters)
-        )
+        return self._client.iterate(self._calls.list_sessions(agent_id, page_size, **filters))
 
 
 class AsyncSessions:
     """``client.sessions``"""
 
-    def __init__(self, client: AsyncMeibelClient) -> None:
+    def __init__(self, client: AsyncMeibelClient, calls: MeibelCalls) -> None:
         self._client = client
+        self._calls = calls
 
     async def send_chat_message(
         self, session_id: str, body: Any = None, *, user_message: str | None = None, **options: Any
     ) -> Reply:
         """See :meth:`meibel_integrations.client.sync.Sessions.send_chat_message`."""
-        client = self._client
-        turn = turn_body(body, user_message, options)
-        return await client.run(flows.send_turn(client.dialect, client.policy, session_id, turn))
+        return await self._client.run(self._calls.send(session_id, body, user_message, options))
 
     def send_chat_message_stream(
         self,
@@ -177,27 +171,12 @@ class AsyncSessions:
 
         Use it with ``async for``, with or without an ``await`` before; nothing is sent until then.
         """
-        client = self._client
-        turn = turn_body(body, user_message, options)
-        return client.stream(
-            flows.stream_turn(
-                client.dialect,
-                client.policy,
-                session_id,
-                turn,
-                file_reader(files, client.dialect.file_field),
-                turn=Turn(session_id, partials=client.partials),
-            )
-        )
+        return self._client.stream(self._calls.stream(session_id, body, user_message, files, options))
 
     async def get_session_messages(self, session_id: str, *, include_tools: bool = False) -> list[Message]:
         """See :meth:`meibel_integrations.client.sync.Sessions.get_session_messages`."""
-        client = self._client
-        return await client.run(
-            flows.get_history(client.dialect, client.policy, session_id, include_tools=include_tools)
-        )
+        return await self._client.run(self._calls.messages(session_id, include_tools))
 
     async def get_session(self, session_id: str) -> Session:
         """See :meth:`meibel_integrations.client.sync.Sessions.get_session`."""
-        client = self._client
-        return await client.run(flows.get_session(client.dialect, client.policy, session_id))
+        return await self._client.run(self._calls.session(session_id))

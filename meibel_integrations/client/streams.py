@@ -42,6 +42,8 @@ class ChatStream:
         if not self._opened:
             self.open()
         event = next(self._events)
+        while event is ACCEPTED:  # again, of a turn that was sent again
+            event = next(self._events)
         if event.reply is not None:
             self.reply = event.reply
         return event
@@ -85,6 +87,8 @@ class AsyncChatStream:
         if not self._opened:
             await self.open()
         event = await anext(self._events)
+        while event is ACCEPTED:  # again, of a turn that was sent again
+            event = await anext(self._events)
         if event.reply is not None:
             self.reply = event.reply
         return event

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import SecretStr
 
-from meibel_integrations.client.arguments import File, file_reader, session_options, turn_body
+from meibel_integrations.client.arguments import File
+from meibel_integrations.client.calls import MeibelCalls
 from meibel_integrations.client.streams import ChatStream
 from meibel_integrations.config import ClientConfig, RetryPolicy, Timeouts, resolve
 from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.models import Message, Reply, Session
 from meibel_integrations.protocol import flows
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
+from meibel_integrations.protocol.reconcile import OnAmbiguous, Recovery
 from meibel_integrations.protocol.text import Partials
-from meibel_integrations.protocol.turn import Turn
 from meibel_integrations.transports.base import Clock, SystemClock, Transport, drive, run
 from meibel_integrations.transports.httpx_sync import HttpxTransport
 from meibel_integrations.transports.pools import shared_transport
@@ -38,6 +39,10 @@ class MeibelClient:
         timeout: the longest silence of the service in seconds, or a :class:`~meibel_integrations.config.Timeouts`.
         max_retries: how often a request that never arrived, or does no harm when repeated, is sent again.
         partials: what the pieces of a streamed answer are: ``"delta"``, ``"snapshot"``, or ``"auto"`` to find out.
+        on_ambiguous: what to do about a turn that may not have arrived and does not show in the history:
+            ``"raise"``, or ``"resend_once"``.
+        reconcile_grace, reconcile_deadline: seconds until a turn that does not show counts as absent, and until one
+            that still runs is given up.
         allow_insecure_http: send the key over plain ``http://`` to another machine.
         http_client: your own ``httpx.Client``; it stays yours to close. The key is still attached per request.
         clock: time and chance, for tests.
@@ -57,6 +62,9 @@ class MeibelClient:
         timeout: Timeouts | float | None = None,
         max_retries: int = 2,
         partials: Partials = "auto",
+        on_ambiguous: OnAmbiguous = "raise",
+        reconcile_grace: float = 5.0,
+        reconcile_deadline: float = 120.0,
         allow_insecure_http: bool = False,
         http_client: httpx.Client | None = None,
         clock: Clock | None = None,
@@ -71,6 +79,7 @@ class MeibelClient:
             allow_insecure_http=allow_insecure_http,
         )
         self.partials: Partials = partials
+        recovery = Recovery(reconcile_grace, reconcile_deadline, on_ambiguous)
         self._clock = clock or SystemClock()
         header = self.dialect.key_header(self.config.api_key.get_secret_value())
         self._transport: Transport | None = (
@@ -78,8 +87,9 @@ class MeibelClient:
             if http_client is None
             else HttpxTransport(self.config, header, http_client)
         )
-        self.agents = Agents(self)
-        self.sessions = Sessions(self)
+        calls = MeibelCalls(self.dialect, self.policy, partials, recovery)
+        self.agents = Agents(self, calls)
+        self.sessions = Sessions(self, calls)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.config.base_url!r})"
@@ -123,8 +133,9 @@ class MeibelClient:
 class Agents:
     """``client.agents``"""
 
-    def __init__(self, client: MeibelClient) -> None:
+    def __init__(self, client: MeibelClient, calls: MeibelCalls) -> None:
         self._client = client
+        self._calls = calls
 
     def create_session(
         self, agent_id: str | None = None, body: Any = None, *, agent_name: str | None = None
@@ -133,16 +144,7 @@ class Agents:
 
         ``body`` may be a :class:`~meibel_integrations.models.CreateSessionRequest` or a mapping of its fields.
         """
-        client = self._client
-        return client.run(
-            flows.create_session(
-                client.dialect,
-                client.policy,
-                agent_id=agent_id,
-                agent_name=agent_name,
-                options=session_options(body),
-            )
-        )
+        return self._client.run(self._calls.create_session(agent_id, agent_name, body))
 
     def list_sessions(
         self,
@@ -154,18 +156,16 @@ class Agents:
         status: str | None = None,
     ) -> Iterator[Session]:
         """Iterates over all sessions of an agent, fetching pages of ``page_size`` as they are needed."""
-        client = self._client
         filters = {"sort_by": sort_by, "sort_order": sort_order, "status": status}
-        return client.iterate(
-            flows.list_sessions(client.dialect, client.policy, agent_id, page_size=page_size, **filters)
-        )
+        return self._client.iterate(self._calls.list_sessions(agent_id, page_size, **filters))
 
 
 class Sessions:
     """``client.sessions``"""
 
-    def __init__(self, client: MeibelClient) -> None:
+    def __init__(self, client: MeibelClient, calls: MeibelCalls) -> None:
         self._client = client
+        self._calls = calls
 
     def send_chat_message(
         self, session_id: str, body: Any = None, *, user_message: str | None = None, **options: Any
@@ -178,9 +178,7 @@ class Sessions:
         Raises:
             TurnOutcomeUnknown: the connection broke, or the service failed, before it answered.
         """
-        client = self._client
-        turn = turn_body(body, user_message, options)
-        return client.run(flows.send_turn(client.dialect, client.policy, session_id, turn))
+        return self._client.run(self._calls.send(session_id, body, user_message, options))
 
     def send_chat_message_stream(
         self,
@@ -195,25 +193,12 @@ class Sessions:
 
         ``files`` are paths, ``(name, bytes)`` pairs or binary file objects.
         """
-        client = self._client
-        turn = turn_body(body, user_message, options)
-        return client.stream(
-            flows.stream_turn(
-                client.dialect,
-                client.policy,
-                session_id,
-                turn,
-                file_reader(files, client.dialect.file_field),
-                turn=Turn(session_id, partials=client.partials),
-            )
-        )
+        return self._client.stream(self._calls.stream(session_id, body, user_message, files, options))
 
     def get_session_messages(self, session_id: str, *, include_tools: bool = False) -> list[Message]:
         """The session's messages in order. Their text is raw: what was sent and answered, byte for byte."""
-        client = self._client
-        return client.run(flows.get_history(client.dialect, client.policy, session_id, include_tools=include_tools))
+        return self._client.run(self._calls.messages(session_id, include_tools))
 
     def get_session(self, session_id: str) -> Session:
         """The session's details."""
-        client = self._client
-        return client.run(flows.get_session(client.dialect, client.policy, session_id))
+        return self._client.run(self._calls.session(session_id))

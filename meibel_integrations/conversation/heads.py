@@ -86,6 +86,17 @@ class Heads:
                 head.flight, head.open = owner, True
             return known, flight
 
+    def open(self, service: str, session_id: str, owner: Owner) -> None:
+        """Marks the first turn of a new session as in flight."""
+        with self._lock:
+            head = self._get(service, session_id)
+            head.ordinal, head.flight, head.open = 0, owner, True
+
+    def count(self, service: str, session_id: str, ordinal: int) -> None:
+        """The turn in flight is the session's ``ordinal``-th."""
+        with self._lock:
+            self._get(service, session_id).ordinal = ordinal - 1
+
     def settle(self, service: str, session_id: str, *, marker: str, ordinal: int | None, system: str | None) -> None:
         """The turn in flight is complete."""
         with self._lock:
@@ -105,12 +116,16 @@ class Heads:
         with self._lock:
             self._get(service, session_id).open = False
 
-    def reconciled(self, service: str, session_id: str) -> None:
-        """The server's history shows no turn running: whatever this process sent is over, and the head is not ours."""
+    def reconciled(self, service: str, session_id: str, asked: int | None) -> None:
+        """No turn is running any more: whatever this process sent is over, and the head is not ours.
+
+        Args:
+            asked: how many user turns the server's history shows, ``None`` if it was not read.
+        """
         with self._lock:
             head = self._get(service, session_id)
             head.replace_settled(None)
-            head.ordinal = None
+            head.ordinal = asked
             head.flight, head.open = None, False
 
     def clear(self) -> None:

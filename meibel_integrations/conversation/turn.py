@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from meibel_integrations import errors
@@ -31,9 +31,9 @@ from meibel_integrations.conversation.seeding import write
 from meibel_integrations.models import ChatMessageRequest, CreateSessionRequest, Message, Reply
 from meibel_integrations.protocol import flows
 from meibel_integrations.protocol.dialects.base import Dialect
+from meibel_integrations.protocol.reconcile import OnAmbiguous, Recovery
 from meibel_integrations.protocol.requests import FilePart
 from meibel_integrations.protocol.text import Partials
-from meibel_integrations.protocol.turn import Turn
 
 __all__ = ["CallOptions", "ConversationCall", "Outcome"]
 
@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 # Seconds between two looks: at this process's own memory, and at the server's history.
 _LOOK = 0.02
 _POLL_FIRST, _POLL_LONGEST = 0.2, 5.0
+# An event loop closes a stream that was left without being closed only some rounds later.
+_ROUNDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,10 @@ class CallOptions:
         check_head: ``"always"`` asks the server before each continuation, ``"auto"`` only when this process does not
             hold the head itself.
         ephemeral: use a session of its own for this call, which no later call goes on in.
-        reconcile_grace: how long an abandoned turn may stay invisible in the history before it counts as absent.
-        reconcile_deadline: how long to wait for an abandoned turn of a pinned session.
+        on_ambiguous: what to do about a turn that may not have arrived and does not show in the history.
+        reconcile_grace: how long a turn whose answer did not arrive, or whose stream was left, may stay invisible in
+            the history before it counts as absent.
+        reconcile_deadline: how long to wait for such a turn while it runs.
     """
 
     session_id: str | None = None
@@ -70,6 +74,7 @@ class CallOptions:
     timeout_seconds: int | None = None
     session_options: CreateSessionRequest | None = None
     partials: Partials = "auto"
+    on_ambiguous: OnAmbiguous = "raise"
     reconcile_grace: float = 5.0
     reconcile_deadline: float = 120.0
     files: Callable[[], Sequence[FilePart]] | None = None
@@ -257,24 +262,30 @@ class ConversationCall:
         """
         started: datetime = yield flows.Now()
         waits = _POLL_FIRST
+        rounds = 0
         while True:
             known, flight = self.heads.take(self.service, session_id, current_owner())
             if flight is None:
                 return known
-            if flight.mine:
+            if flight.mine and rounds >= _ROUNDS:
                 raise errors.SessionBusyError(
                     f"Session {session_id!r} is busy: an earlier answer is still being streamed here. "
                     "Read it to its end, or close it, before the next message.",
                     session_id=session_id,
                 )
+            if flight.mine:
+                rounds += 1
+                yield flows.Sleep(0)
+                continue
             now: datetime = yield flows.Now()
-            waited = now - started
+            waited = (now - started).total_seconds()
             if not flight.open:
-                history = yield from self._history(session_id)
-                if _is_over(history, known, waited >= timedelta(seconds=self.options.reconcile_grace)):
-                    self.heads.reconciled(self.service, session_id)
+                asked, running = yield from self._running(session_id)
+                arrived = known.ordinal is not None and asked > known.ordinal
+                if not running and (arrived or waited >= self.options.reconcile_grace):
+                    self.heads.reconciled(self.service, session_id, asked)
                     continue
-            if waited >= timedelta(seconds=self.options.reconcile_deadline):
+            if waited >= self.options.reconcile_deadline:
                 raise errors.SessionBusyError(
                     f"Session {session_id!r} is busy: an earlier turn is still running after "
                     f"{self.options.reconcile_deadline:g} s.",
@@ -286,24 +297,18 @@ class ConversationCall:
                 yield flows.Sleep(waits)
                 waits = min(waits * 2, _POLL_LONGEST)
 
+    def _running(self, session_id: str) -> flows.Flow[tuple[int, bool]]:
+        """How many user turns the session had, and whether one of them has neither an answer nor failed."""
+        history, failures = yield from flows.get_conversation(self.dialect, self.policy, session_id)
+        asked = sum(message.role == "user" for message in history)
+        open_turns = asked - (len(history) - asked)
+        if open_turns > 0 and not failures:
+            failures = yield from flows.get_failures(self.dialect, self.policy, session_id)
+        return asked, open_turns > len(failures)
+
     # Send and record
 
     def _run(self, plan: Plan) -> flows.Flow[None]:
-        session_id = plan.session_id
-        if session_id is None:
-            session = yield from flows.create_session(
-                self.dialect,
-                self.policy,
-                agent_id=self.agent.id,
-                agent_name=self.agent.name,
-                options=self.options.session_options,
-            )
-            session_id = session.id
-            agent = AgentRef(session.agent_id or self.agent.id, session.agent_name or self.agent.name)
-            self.heads.take(self.service, session_id, current_owner())
-        else:
-            agent = self.agent
-        self.session_id = session_id
         options = self.options
         body = ChatMessageRequest(
             user_message=write(plan.items, omitted=plan.omitted),
@@ -311,6 +316,8 @@ class ConversationCall:
             include_thinking=options.include_thinking or None,
             include_tool_activity=options.include_tool_activity or None,
         )
+        session_id, agent = yield from self._session(plan, body)
+        self.session_id = session_id
 
         def settle(reply: Reply) -> flows.Flow[Reply]:
             if reply.usage is None and options.include_usage:
@@ -318,21 +325,50 @@ class ConversationCall:
             self._record(plan, agent, session_id, reply)
             return reply
 
-        turn = Turn(session_id, partials=options.partials)
+        recovery = Recovery(
+            options.reconcile_grace,
+            options.reconcile_deadline,
+            options.on_ambiguous,
+            baseline=None if plan.ordinal is None else plan.ordinal - 1,
+        )
         try:
             yield from flows.stream_turn(
-                self.dialect, self.policy, session_id, body, options.files, turn=turn, settle=settle
+                self.dialect,
+                self.policy,
+                session_id,
+                body,
+                options.files,
+                partials=options.partials,
+                recovery=recovery,
+                settle=settle,
             )
-        except (errors.APIError, errors.NotSentError, errors.InvalidInputError):
+        except (errors.APIError, errors.NotSentError, errors.RedirectError, errors.InvalidInputError):
             self.heads.release(self.service, session_id)  # provably not run
             raise
         except errors.AgentTurnError:
-            self.heads.reconciled(self.service, session_id)  # over, and without an answer
+            self.heads.reconciled(self.service, session_id, None)  # over, and without an answer
             raise
         except BaseException:
             if self.outcome is None:
                 self.heads.abandon(self.service, session_id)
             raise
+
+    def _session(self, plan: Plan, body: ChatMessageRequest) -> flows.Flow[tuple[str, AgentRef]]:
+        """The session to send to, with the turn in flight; a new one only for a message that can be sent."""
+        if plan.session_id is not None:
+            if plan.ordinal is not None:
+                self.heads.count(self.service, plan.session_id, plan.ordinal)
+            return plan.session_id, self.agent
+        flows.check_turn(body)
+        session = yield from flows.create_session(
+            self.dialect,
+            self.policy,
+            agent_id=self.agent.id,
+            agent_name=self.agent.name,
+            options=self.options.session_options,
+        )
+        self.heads.open(self.service, session.id, current_owner())
+        return session.id, AgentRef(session.agent_id or self.agent.id, session.agent_name or self.agent.name)
 
     def _record(self, plan: Plan, agent: AgentRef, session_id: str, reply: Reply) -> None:
         answer = digest(Item("assistant", reply.message))
@@ -372,14 +408,3 @@ class ConversationCall:
             session_id=session_id,
             cause=refusal,
         ) from refusal
-
-
-def _is_over(history: Sequence[Message], known: Head, grace_passed: bool) -> bool:
-    """Whether no turn of a session runs: its last user message is answered. One that never arrived shows as a history
-    that has not grown, which means something only after a while."""
-    asked = sum(message.role == "user" for message in history)
-    if known.ordinal is not None and asked > known.ordinal:
-        return history[-1].role == "assistant"
-    if not history or history[-1].role == "assistant":
-        return grace_passed
-    return False

@@ -28,6 +28,7 @@ from meibel_integrations.langchain.answers import Answer
 from meibel_integrations.langchain.errors import as_langchain_error
 from meibel_integrations.langchain.messages import to_items
 from meibel_integrations.models import CreateSessionRequest
+from meibel_integrations.protocol.reconcile import OnAmbiguous
 from meibel_integrations.protocol.text import Partials
 
 __all__ = ["HostedChatModel"]
@@ -82,8 +83,13 @@ class HostedChatModel(BaseChatModel):
     """The longest text that a new session is started with; older messages are left out of a longer one."""
     timeout_seconds: int | None = Field(default=None, gt=0)
     """How long the service may work on an answer."""
+    on_ambiguous: OnAmbiguous = "raise"
+    """What to do about a turn that may not have arrived and does not show in the history: ``"raise"``, or
+    ``"resend_once"``, which may repeat it if it was merely late."""
     reconcile_grace: float = Field(default=5.0, ge=0)
+    """Seconds until a turn whose answer did not arrive, and that does not show in the history, counts as absent."""
     reconcile_deadline: float = Field(default=120.0, ge=0)
+    """Seconds to wait for such a turn while it runs."""
     streaming: bool | None = None
     """``True`` makes ``invoke`` call back per token, ``False`` turns streaming off; as in other chat models."""
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
@@ -275,6 +281,7 @@ class HostedChatModel(BaseChatModel):
         options = CallOptions(
             **{**{name: getattr(self, name) for name in _CALL_OPTIONS}, **given},
             partials=self.partials,
+            on_ambiguous=self.on_ambiguous,
             reconcile_grace=self.reconcile_grace,
             reconcile_deadline=self.reconcile_deadline,
             session_options=self._session_options(),

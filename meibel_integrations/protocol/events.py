@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from meibel_integrations.models import Artifact, CallToAction, Source, Usage
+from meibel_integrations.models import Artifact, CallToAction, Source, ToolActivity, Usage
 
 __all__ = [
     "Cited",
@@ -120,6 +120,7 @@ class Completed:
     call_to_actions: list[CallToAction] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    tools: list[ToolActivity] = field(default_factory=list)
     data: Any = None
 
 

@@ -26,10 +26,12 @@ from meibel_integrations.protocol import payloads
 from meibel_integrations.protocol.dialects.base import Dialect
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
 from meibel_integrations.protocol.encoding import Decoder
-from meibel_integrations.protocol.events import Completed
+from meibel_integrations.protocol.events import Completed, Failed
+from meibel_integrations.protocol.reconcile import Recovery, next_wait, search
 from meibel_integrations.protocol.requests import EVENT_STREAM, FilePart, Request
 from meibel_integrations.protocol.retry import retry_after, wait_before_retry
 from meibel_integrations.protocol.sse import SSEParser
+from meibel_integrations.protocol.text import Partials
 from meibel_integrations.protocol.turn import Phase, Turn
 
 __all__ = [
@@ -46,8 +48,11 @@ __all__ = [
     "Read",
     "Send",
     "Sleep",
+    "check_turn",
     "create_session",
     "fetch",
+    "get_conversation",
+    "get_failures",
     "get_history",
     "get_last_usage",
     "get_session",
@@ -195,6 +200,20 @@ def get_last_usage(dialect: Dialect, policy: RetryPolicy, session_id: str) -> Fl
     return dialect.read_last_usage(body)
 
 
+def get_conversation(
+    dialect: Dialect, policy: RetryPolicy, session_id: str
+) -> Flow[tuple[list[Message], Mapping[str, str]]]:
+    """A session's user and assistant messages, and the reasons of its failed turns where the history tells them."""
+    body = yield from fetch(dialect.get_history(session_id), policy)
+    talk = [message for message in dialect.read_history(body) if message.role in ("user", "assistant")]
+    return talk, dialect.read_failures(body)
+
+
+def get_failures(dialect: Dialect, policy: RetryPolicy, session_id: str) -> Flow[Mapping[str, str]]:
+    """The reasons of a session's failed turns, where its details tell them."""
+    return dialect.read_failures((yield from fetch(dialect.get_session(session_id), policy)))
+
+
 def get_history(
     dialect: Dialect, policy: RetryPolicy, session_id: str, *, include_tools: bool = False
 ) -> Flow[list[Message]]:
@@ -204,14 +223,26 @@ def get_history(
     return messages if include_tools else [m for m in messages if m.role in ("user", "assistant")]
 
 
-def send_turn(dialect: MeibelDialect, policy: RetryPolicy, session_id: str, body: ChatMessageRequest) -> Flow[Reply]:
-    """One turn, answered whole. Repeated only if it provably never arrived."""
-    _check_turn(body)
-    try:
+def send_turn(
+    dialect: MeibelDialect,
+    policy: RetryPolicy,
+    session_id: str,
+    body: ChatMessageRequest,
+    *,
+    recovery: Recovery = Recovery(),  # noqa: B008 - frozen
+) -> Flow[Reply]:
+    """One turn, answered whole. Fails, and is recovered, as :func:`stream_turn` is."""
+    check_turn(body)
+
+    def attempt(turn: Turn) -> Flow[ChatEvent]:
+        turn.phase = Phase.SENT
         answer = yield from fetch(dialect.send_turn(session_id, body), policy)
-    except (errors.TransportError, errors.ServerError) as error:
-        raise _unknown_outcome(error, session_id, Phase.SENT) from error
-    return dialect.read_reply(session_id, answer)
+        *_, done = turn.apply(dialect.read_answer(answer))
+        return done
+
+    done = yield from _recovering(dialect, policy, session_id, body, "auto", recovery, attempt)
+    assert done.reply is not None
+    return done.reply
 
 
 def stream_turn(
@@ -221,10 +252,15 @@ def stream_turn(
     body: ChatMessageRequest,
     files: Callable[[], Sequence[FilePart]] | None = None,
     *,
-    turn: Turn | None = None,
+    partials: Partials = "auto",
+    recovery: Recovery = Recovery(),  # noqa: B008 - frozen
     settle: Callable[[Reply], Flow[Reply]] | None = None,
 ) -> Flow[Reply]:
     """One turn, streamed. Emits :data:`ACCEPTED` and the turn's events; returns the whole reply.
+
+    If the connection breaks after the request may have arrived, the turn is looked for in the session's history: a
+    complete answer is delivered from there (only the text that was not emitted yet; ``recovered`` is set), a running
+    one is waited for.
 
     ``settle`` runs when the turn is complete and before ``done`` is emitted, so that it runs even for callers who
     stop at that event.
@@ -232,41 +268,140 @@ def stream_turn(
     Raises:
         APIError: the service refused the turn.
         NotSentError: it could not be reached; the turn was not sent.
-        TurnOutcomeUnknown: the connection broke before the service said whether it accepted the turn.
-        StreamInterrupted: the stream ended before the turn did.
+        TurnOutcomeUnknown: the turn may have run, and the history does not tell, or does not show it.
+        StreamInterrupted: the stream ended before the turn did, and the history could not be read.
         AgentTurnError: the agent reported a failure.
     """
-    _check_turn(body)
-    turn = turn or Turn(session_id)
+    check_turn(body)
     parts: Sequence[FilePart] = ()
     if files is not None:
         parts = yield Call(files)
-    turn.phase = Phase.SENT
-    try:
+
+    def attempt(turn: Turn) -> Flow[ChatEvent]:
+        turn.phase = Phase.SENT
         head = yield from _send(dialect.stream_turn(session_id, body, parts), policy)
-    except errors.NotSentError:
-        turn.phase = Phase.NOT_SENT
-        raise
-    except (errors.TransportError, errors.ServerError) as error:
-        raise _unknown_outcome(error, session_id, turn.phase) from error
-    _check_event_stream(head)
-    turn.phase = Phase.ACCEPTED
-    yield Emit(ACCEPTED)
-    try:
+        _check_event_stream(head)
+        turn.phase = Phase.ACCEPTED
+        yield Emit(ACCEPTED)
         done = yield from _read_turn(dialect, turn, head)
-    except (errors.TransportError, errors.ProtocolError) as error:
-        raise turn.interrupted(str(error), error) from error
-    yield _FINISH
-    if done is None or done.reply is None:
-        raise turn.interrupted("the connection was closed")
+        yield _FINISH
+        if done is None:
+            raise turn.interrupted("the connection was closed")
+        return done
+
+    done = yield from _recovering(dialect, policy, session_id, body, partials, recovery, attempt)
+    assert done.reply is not None
     if settle is not None:
         done.reply = yield from settle(done.reply)
     yield Emit(done)
     return done.reply
 
 
+def _recovering(
+    dialect: Dialect,
+    policy: RetryPolicy,
+    session_id: str,
+    body: ChatMessageRequest,
+    partials: Partials,
+    recovery: Recovery,
+    attempt: Callable[[Turn], Flow[ChatEvent]],
+) -> Flow[ChatEvent]:
+    """Makes an attempt at a turn, and finds the turn again if the attempt ends in doubt. Returns the last event."""
+    resends = 1 if recovery.on_ambiguous == "resend_once" else 0
+    while True:
+        turn = Turn(session_id, partials=partials)
+        try:
+            return (yield from attempt(turn))
+        except (errors.NotSentError, errors.RedirectError):
+            raise
+        except (
+            errors.TransportError,
+            errors.ServerError,
+            errors.ProtocolError,
+            errors.StreamInterrupted,
+        ) as error:
+            yield _FINISH
+            done = yield from _reconcile(dialect, policy, turn, body.user_message, recovery, error, resends)
+            if done is not None:
+                return done
+        resends -= 1
+
+
+def _reconcile(
+    dialect: Dialect,
+    policy: RetryPolicy,
+    turn: Turn,
+    text: str,
+    recovery: Recovery,
+    error: errors.MeibelIntegrationError,
+    resends: int,
+) -> Flow[ChatEvent | None]:
+    """Emits what of the turn's answer was not shown yet and returns the last event; ``None`` to send it again."""
+    session_id = turn.session_id or ""
+    started: datetime = yield _NOW
+    wait: float | None = None
+    while True:
+        try:
+            history, failures = yield from get_conversation(dialect, policy, session_id)
+        except (errors.TransportError, errors.APIError, errors.ProtocolError):
+            raise _in_doubt(turn, error, "its history could not be read") from error
+        found = search(
+            history,
+            failures,
+            text=text,
+            signal_id=turn.signal_id,
+            baseline=recovery.baseline,
+        )
+        if found.answer is not None:
+            if turn.phase in (Phase.NOT_SENT, Phase.SENT):
+                yield Emit(ACCEPTED)
+            *before, done = turn.recover(found.answer)
+            for shown in before:
+                yield Emit(shown)
+            return done
+        if found.state == "failed":
+            turn.apply(Failed(found.reason))
+        if found.state == "unclear":
+            raise _in_doubt(turn, error, "its history does not tell this turn from another") from error
+        now: datetime = yield _NOW
+        waited = (now - started).total_seconds()
+        if found.state == "absent" and waited >= recovery.grace:
+            if resends > 0 and not turn.partial_text:
+                return None
+            raise _in_doubt(turn, error, "its history does not show it") from error
+        if waited >= recovery.deadline:
+            raise _in_doubt(turn, error, f"it is still running after {recovery.deadline:g} s") from error
+        limit = recovery.grace if found.state == "absent" else recovery.deadline
+        wait = next_wait(wait)
+        yield Sleep(min(wait, max(limit - waited, 0.01)))
+
+
+def _in_doubt(turn: Turn, error: errors.MeibelIntegrationError, why: str) -> errors.MeibelIntegrationError:
+    """The error for a turn of which nothing more can be found out. An answer that began to stream, and a response
+    that was no answer, are told as that if there is no history to say more."""
+    if why == "its history could not be read" and isinstance(error, errors.StreamInterrupted | errors.ProtocolError):
+        return error
+    cause = error.cause if isinstance(error, errors.StreamInterrupted) and error.cause is not None else error
+    return errors.TurnOutcomeUnknown(
+        f"The turn may or may not have run: {why}. ({error}) "
+        "Read the session's history before sending the message again.",
+        session_id=turn.session_id,
+        signal_id=turn.signal_id,
+        phase=turn.phase,
+        partial_text=turn.partial_text,
+        cause=cause,
+    )
+
+
 def _read_turn(dialect: Dialect, turn: Turn, head: Head) -> Flow[ChatEvent | None]:
     """Emits the turn's events but the last, ``done``, which is returned; ``None`` if the stream ended without it."""
+    try:
+        return (yield from _read_events(dialect, turn, head))
+    except (errors.TransportError, errors.ProtocolError) as error:
+        raise turn.interrupted(str(error), error) from error
+
+
+def _read_events(dialect: Dialect, turn: Turn, head: Head) -> Flow[ChatEvent | None]:
     parser = SSEParser()
     decode, apply = dialect.decode, turn.apply
     decoder = Decoder(head.headers.get("content-encoding"))
@@ -290,26 +425,18 @@ def _read_turn(dialect: Dialect, turn: Turn, head: Head) -> Flow[ChatEvent | Non
     return None
 
 
-def _check_turn(body: ChatMessageRequest) -> None:
+def check_turn(body: ChatMessageRequest) -> None:
+    """Whether a message can be sent.
+
+    Raises:
+        InvalidInputError: it is empty, or no valid Unicode.
+    """
     if not body.user_message.strip():
         raise errors.InvalidInputError("The message is empty: the agent needs something to answer.")
     try:
         body.user_message.encode()
     except UnicodeEncodeError as error:
         raise errors.InvalidInputError(f"The message holds half a surrogate pair at {error.start}.") from None
-
-
-def _unknown_outcome(
-    error: errors.TransportError | errors.ServerError, session_id: str, phase: Phase
-) -> errors.MeibelIntegrationError:
-    if isinstance(error, errors.NotSentError):
-        return error
-    return errors.TurnOutcomeUnknown(
-        f"The turn may or may not have run: {error} Read the session's history before sending it again.",
-        session_id=session_id,
-        phase=phase,
-        cause=error,
-    )
 
 
 def _send(request: Request, policy: RetryPolicy) -> Flow[Head]:

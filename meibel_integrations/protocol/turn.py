@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from meibel_integrations.errors import AgentTurnError, StreamInterrupted
-from meibel_integrations.models import ChatEvent, Reply, ToolActivity
+from meibel_integrations.models import ChatEvent, Message, Reply, ToolActivity
 from meibel_integrations.protocol import events as wire
 from meibel_integrations.protocol.citations import place
 from meibel_integrations.protocol.text import GrowingText, Partials
@@ -79,6 +79,17 @@ class Turn:
         if self.phase is not Phase.STREAMING:
             self.phase = Phase.STREAMING
         return self._handlers[type(event)](event)
+
+    def recover(self, answer: Message) -> list[ChatEvent]:
+        """Takes the answer from the session's history, which holds its text and no more, and ends the turn.
+
+        What had arrived of sources and citations before the connection broke is kept.
+        """
+        self.phase = Phase.STREAMING
+        shown = self._on_completed(wire.Completed(texts=(answer.message,), signal_id=answer.signal_id))
+        assert self.reply is not None
+        self.reply = shown[-1].reply = self.reply.model_copy(update={"recovered": True})
+        return shown
 
     def interrupted(self, reason: str, cause: Exception | None = None) -> StreamInterrupted:
         """The error for a stream that ended before the turn did."""
@@ -176,7 +187,7 @@ class Turn:
             sources=sources,
             usage=event.usage,
             thinking=thought or None,
-            tool_activity=list(self._tools.values()),
+            tool_activity=[*self._tools.values(), *event.tools],
             follow_up_questions=event.follow_up_questions,
             call_to_actions=event.call_to_actions,
             artifacts=event.artifacts,

@@ -63,8 +63,8 @@ def test_a_whole_turn_is_json() -> None:
 
 def test_tools_of_a_whole_answer_are_read() -> None:
     items = [{"tool_id": "t", "tool_name": "n", "arguments": {"q": 1}, "result": {"r": 2}}, {"tool_id": "u"}]
-    reply = DIALECT.read_reply("s", {"response": {"message": "m"}, "tool_activity": items})
-    assert [(t.id, t.name, t.arguments, t.result) for t in reply.tool_activity] == [
+    done = DIALECT.read_answer({"response": {"message": "m"}, "tool_activity": items})
+    assert [(t.id, t.name, t.arguments, t.result) for t in done.tools] == [
         ("t", "n", {"q": 1}, {"r": 2}),
         ("u", None, {}, None),
     ]

@@ -43,7 +43,9 @@ def test_the_whole_answer_reads_like_the_streamed_one() -> None:
     completion = json.loads(v2_turn()[-1].split(b"data: ")[1])["data"]
     usage = completion.pop("token_usage")
     body = {"signal_id": "sig-1", "response": completion, "assistant_response": TEXT, "token_usage": usage}
-    assert MeibelDialect().read_reply("s-1", body) == streamed
+    turn = Turn("s-1")
+    turn.apply(MeibelDialect().read_answer(body))
+    assert turn.reply == streamed
 
 
 @pytest.mark.parametrize("partials", ["auto", "snapshot"])

@@ -48,3 +48,6 @@ class Dialect(Protocol):
     def get_history(self, session_id: str) -> Request: ...
 
     def read_history(self, body: Any) -> list[Message]: ...
+
+    def read_failures(self, body: Any) -> Mapping[str, str]:
+        """The reasons of turns that failed, by signal, where a session's history tells them."""

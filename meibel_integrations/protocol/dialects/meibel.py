@@ -17,8 +17,8 @@ from meibel_integrations.models import (
     ChatMessageRequest,
     CreateSessionRequest,
     Message,
-    Reply,
     Session,
+    ToolActivity,
     Usage,
 )
 from meibel_integrations.protocol import events as wire
@@ -27,7 +27,6 @@ from meibel_integrations.protocol.dialects.meibel_evidence import read_evidence
 from meibel_integrations.protocol.payloads import mapping, mappings, text
 from meibel_integrations.protocol.requests import EVENT_STREAM, FilePart, Request, path
 from meibel_integrations.protocol.sse import SSEEvent
-from meibel_integrations.protocol.turn import Turn
 
 __all__ = ["MeibelDialect"]
 
@@ -182,17 +181,20 @@ class MeibelDialect:
             )
         return found
 
-    def read_reply(self, session_id: str, body: Any) -> Reply:
-        """The whole answer of ``/chat``, through the same fold as a stream, so that both give the same reply."""
-        turn = Turn(session_id)
+    def read_failures(self, body: Any) -> Mapping[str, str]:
+        """``failed_turns`` is an extension of the local service; the documents have no word for a failed turn. In the
+        guide's dialect, which has no signals, the failures are only counted."""
+        return {
+            text(item.get("signal_id")) or f"#{number}": text(item.get("message")) or ""
+            for number, item in enumerate(mappings(mapping(body).get("failed_turns")))
+        }
+
+    def read_answer(self, body: Any) -> wire.Completed:
+        """The whole answer of ``/chat`` as a turn's completion, so that it gives the same reply as a stream."""
         body = mapping(body)
-        for item in mappings(body.get("tool_activity")):
-            turn.apply(_tool_called(item, item))
-            if item.get("result") is not None:
-                turn.apply(_tool_returned(item, item))
-        turn.apply(_completed(body, mapping(body.get("response")) or body))
-        assert turn.reply is not None
-        return turn.reply
+        done = _completed(body, mapping(body.get("response")) or body)
+        done.tools = [_tool(item) for item in mappings(body.get("tool_activity"))]
+        return done
 
     def decode(self, event: SSEEvent) -> wire.WireEvent:
         """v2 names the kind in ``event:``, the guide in the payload's ``type``; the payload's word decides where the
@@ -320,6 +322,16 @@ def _failed(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.WireEv
 
 def _warned(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> wire.WireEvent:
     return wire.Warned(text(data.get("message")) or text(data.get("content")) or "", envelope)
+
+
+def _tool(item: Mapping[str, Any]) -> ToolActivity:
+    return ToolActivity(
+        id=text(item.get("tool_id")),
+        name=text(item.get("tool_name")),
+        arguments=dict(mapping(item.get("arguments"))),
+        result=item.get("result"),
+        timestamp=text(item.get("timestamp")),
+    )
 
 
 def _call_to_action(item: Mapping[str, Any]) -> CallToAction:

@@ -1,0 +1,16 @@
+"""Hosted agents as LlamaIndex chat engines."""
+
+from __future__ import annotations
+
+try:
+    import llama_index.core  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "meibel_integrations.llamaindex needs LlamaIndex. "
+        "Install it with: pip install 'meibel-integrations[llamaindex]'"
+    ) from error
+
+from meibel_integrations.llamaindex.chat_engine import MeibelChatEngine
+from meibel_integrations.llamaindex.streaming import HostedChatResponse, HostedStreamingResponse
+
+__all__ = ["HostedChatResponse", "HostedStreamingResponse", "MeibelChatEngine"]

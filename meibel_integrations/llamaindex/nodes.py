@@ -1,0 +1,56 @@
+"""An answer's sources as LlamaIndex nodes, fit for postprocessors, evaluators and vector stores."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+from llama_index.core.schema import NodeRelationship, NodeWithScore, ObjectType, RelatedNodeInfo, TextNode
+
+from meibel_integrations.models import Reply, Source
+
+__all__ = ["source_nodes"]
+
+_FOR_PROGRAMS = ("data_element_id", "source_id", "session_id", "citation_index", "tool_name", "origin")
+
+
+def source_nodes(reply: Reply) -> list[NodeWithScore]:
+    """One node per source, in the order of ``reply.sources``, which ``metadata["citation_index"]`` counts from 0."""
+    return [_node(index, source, reply.session_id) for index, source in enumerate(reply.sources)]
+
+
+def _node(index: int, source: Source, session_id: str | None) -> NodeWithScore:
+    document = source.data_element_id or source.source_id or source.url
+    # a judge that is shown an empty context sees nothing, so the title stands in for a missing snippet
+    text = source.snippet or source.title
+    named: dict[str, Any] = {
+        "title": source.title,
+        "url": source.url,
+        "file_name": source.title,
+        "data_element_id": source.data_element_id,
+        "source_id": source.source_id,
+        "session_id": session_id,
+        "citation_index": index,
+        "tool_name": source.tool_name,
+        "origin": source.origin,
+    }
+    # vector stores take flat values only
+    more = {key: value for key, value in source.metadata.items() if isinstance(value, str | int | float | bool)}
+    metadata = {**more, **named}
+    unknown = {key for key, value in named.items() if value is None}
+    node = TextNode(
+        id_=f"{document or 'source'}:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}",
+        text=text,
+        metadata=metadata,
+        excluded_embed_metadata_keys=[key for key in metadata if key != "title"],
+        excluded_llm_metadata_keys=[key for key in metadata if key in _FOR_PROGRAMS or key in unknown],
+    )
+    if document is not None:
+        node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(
+            node_id=document,
+            node_type=ObjectType.DOCUMENT,
+            metadata={"title": source.title, "url": source.url},
+        )
+    score = source.score
+    return NodeWithScore(node=node, score=None if score is None or math.isnan(score) else float(score))

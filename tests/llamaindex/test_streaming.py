@@ -1,0 +1,421 @@
+"""Streams are pulled: pieces come when they come, nothing is lost before an error, and leaving early leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from meibel_integrations import errors
+from meibel_integrations.llamaindex import HostedStreamingResponse, MeibelChatEngine
+from meibel_integrations.local.answerers.base import Delta, Step
+from meibel_integrations.local.answerers.scripted import Pause
+from tests.servers import RawServer, event_stream, json_answer
+
+from .service import CITED, CITED_TEXT, Service
+
+
+def paused(service: Service, *answers: Any) -> threading.Event:
+    """Starts a service whose first answer stops behind its first piece until the event is set."""
+    go_on = threading.Event()
+    service.start([[Delta("one "), Pause(go_on), Delta("two "), Delta("three")], *(answers or ["An answer."])])
+    return go_on
+
+
+def broken(*pieces: str) -> Any:
+    def script(_: Any) -> Iterator[Step]:
+        yield from map(Delta, pieces)
+        raise RuntimeError("the model fell over")
+
+    return script
+
+
+def until_history_is_read(service: Service) -> None:
+    """Returns when somebody has asked what the session holds."""
+    deadline = time.monotonic() + 10
+    while not any(method == "GET" and path.endswith("/messages") for method, path in service.requests()):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+# Tokens really stream
+
+
+def test_the_first_piece_arrives_before_the_second_is_made(service: Service) -> None:
+    go_on = paused(service)
+    response = service.engine().stream_chat("1?")
+    shown = []
+    for piece in response.response_gen:
+        shown.append(piece)
+        assert not response.is_done
+        assert response.source_nodes == []
+        go_on.set()
+    assert shown == ["one ", "two ", "three"]
+    assert response.is_done
+    assert response.response == response.unformatted_response == str(response) == "one two three"
+
+
+async def test_the_first_piece_arrives_before_the_second_is_made_async(service: Service) -> None:
+    go_on = paused(service)
+    async with service.engine() as engine:
+        response = await engine.astream_chat("1?")
+        shown = []
+        async for piece in response.async_response_gen():
+            shown.append(piece)
+            assert str(response) == "".join(shown)
+            go_on.set()
+        assert shown == ["one ", "two ", "three"]
+        assert response.is_done
+        assert str(response) == "one two three"
+
+
+def test_lists_are_filled_in_place(service: Service) -> None:
+    service.start([CITED])
+    engine = service.engine(include_tool_activity=True)
+    response = engine.stream_chat("1?")
+    nodes, tools, citations, metadata = response.source_nodes, response.sources, response.citations, response.metadata
+    assert metadata["session_id"] == engine.session_id is not None
+    for _ in response.response_gen:
+        continue
+    assert (len(nodes), len(tools), len(citations)) == (3, 1, 3)
+    assert response.source_nodes is nodes
+    assert response.metadata is metadata
+    assert metadata["continuity"] == "new"
+    assert response.chat_stream is None
+    assert response.achat_stream is None
+
+
+def test_str_reads_the_rest(service: Service) -> None:
+    service.start([CITED])
+    response = service.engine().stream_chat("1?")
+    pieces = response.response_gen
+    assert next(pieces) == "Herons "
+    assert str(response) == CITED_TEXT
+    assert list(pieces) == []
+    assert len(response.source_nodes) == 3
+
+
+def test_reading_again_replays(service: Service) -> None:
+    service.start([CITED])
+
+    async def read() -> list[list[str]]:
+        async with service.engine() as engine:
+            response = await engine.astream_chat("1?")
+            return [[piece async for piece in response.async_response_gen()] for _ in range(2)]
+
+    response = service.engine().stream_chat("1?")
+    for first, second in ([list(response.response_gen), list(response.response_gen)], asyncio.run(read())):
+        assert "".join(first) == CITED_TEXT
+        assert len(first) == 3
+        assert second == [CITED_TEXT]
+
+
+def test_a_stream_may_be_read_from_several_threads(service: Service) -> None:
+    service.start([CITED])
+    pieces = iter(service.engine().stream_chat("1?").response_gen)
+    read = []
+    while True:
+        with ThreadPoolExecutor(1) as thread:
+            piece = thread.submit(next, pieces, None).result()
+        if piece is None:
+            break
+        read.append(piece)
+    assert "".join(read) == CITED_TEXT
+
+
+async def test_the_wrong_kind_of_reading_says_so(service: Service) -> None:
+    service.start([CITED])
+    engine = service.engine()
+    with engine.stream_chat("1?") as response, pytest.raises(RuntimeError, match="response_gen"):
+        await anext(response.async_response_gen())
+    async with engine, await engine.astream_chat("2?") as response:
+        with pytest.raises(RuntimeError, match="async_response_gen"):
+            next(response.response_gen)
+        with pytest.raises(RuntimeError, match="aclose"):
+            response.close()
+
+
+def test_no_thread_is_started(service: Service) -> None:
+    go_on = paused(service)
+    engine = service.engine()
+    before = set(threading.enumerate())
+    response = engine.stream_chat("1?")
+    next(pieces := response.response_gen)
+    assert {t for t in set(threading.enumerate()) - before if not t.name.startswith("meibel-")} == set()
+    go_on.set()
+    list(pieces)
+
+
+# Errors
+
+
+def test_all_pieces_before_an_error_are_delivered(service: Service) -> None:
+    service.start([broken("one ", "two ")])
+    engine = service.engine()
+    response = engine.stream_chat("1?")
+    read: list[str] = []
+    with pytest.raises(errors.AgentTurnError, match="fell over") as caught:
+        read.extend(response.response_gen)
+    assert read == ["one ", "two "]
+    assert response.exception is caught.value
+    assert response.is_done
+    assert str(response) == caught.value.partial_text == "one two "
+    with pytest.raises(errors.AgentTurnError):
+        next(response.response_gen)
+    with pytest.raises(errors.AgentTurnError):
+        engine.chat("2?")
+    assert service.asked(engine.session_id) == ["1?", "2?"]
+
+
+async def test_all_pieces_before_an_error_are_delivered_async(service: Service) -> None:
+    service.start([broken("one ", "two ")])
+    async with service.engine() as engine:
+        response = await engine.astream_chat("1?")
+        read: list[str] = []
+
+        async def collect() -> None:
+            async for piece in response.async_response_gen():
+                read.append(piece)  # noqa: PERF401 - what came before the error counts
+
+        with pytest.raises(errors.AgentTurnError, match="fell over"):
+            await collect()
+        assert read == ["one ", "two "]
+        assert response.is_done
+        with pytest.raises(errors.AgentTurnError):
+            await engine.achat("2?")
+
+
+SESSION = json_answer({"session_id": "s1", "agent_id": "a1"})
+
+
+def partial(text: str) -> bytes:
+    data = {"type": "partial_response", "disposition": "partial", "data": {"message": text}}
+    return f"event: partial_response\ndata: {json.dumps(data)}\n\n".encode()
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+def test_a_stream_that_is_cut_and_left_no_trace_is_an_error(ending: str) -> None:
+    both = threading.Event()
+    cut = [both, lambda connection: connection.reset()] if ending == "reset" else []
+    script = [event_stream(), partial("one "), partial("two "), *cut]
+    nothing = json_answer({"messages": []})
+    with RawServer([SESSION], script, *([nothing] for _ in range(10))) as server:
+        engine = MeibelChatEngine(
+            "a1", api_key="k", base_url=server.base_url, partials="delta", reconcile_grace=0.01, reconcile_deadline=0.01
+        )
+        pieces = engine.stream_chat("1?").response_gen
+        assert [next(pieces), next(pieces)] == ["one ", "two "]
+        both.set()
+        with pytest.raises(errors.TurnError) as caught:
+            next(pieces)
+        assert caught.value.partial_text == "one two "
+        assert engine.session_id == caught.value.session_id == "s1"
+        assert len(server.posts("/chat/stream")) == 1
+
+
+# Leaving early
+
+
+def leave_by_close(response: HostedStreamingResponse) -> None:
+    response.close()
+    response.close()
+
+
+def leave_by_break(response: HostedStreamingResponse) -> None:
+    for _ in response.response_gen:
+        break
+
+
+def leave_after_next(response: HostedStreamingResponse) -> None:
+    assert next(response.response_gen)
+
+
+def leave_by_with(response: HostedStreamingResponse) -> None:
+    with response:
+        pass
+
+
+LEAVING = [leave_by_close, leave_by_break, leave_after_next, leave_by_with]
+
+
+@pytest.mark.parametrize("leave", LEAVING)
+def test_leaving_frees_the_connection(leave: Any) -> None:
+    script = [event_stream(), partial("one "), partial("two "), lambda connection: connection.wait_for_close()]
+    with RawServer([SESSION], script) as server:
+        engine = MeibelChatEngine("a1", api_key="k", base_url=server.base_url, partials="delta")
+        response = engine.stream_chat("1?")
+        leave(response)
+        assert server.connections[-1].gone.wait(10)
+        assert response.is_done
+        assert response.metadata["cancelled"] is True
+        assert str(response) in ("", "one ")
+        assert engine.session_id == "s1"
+
+
+def test_dropping_a_response_frees_the_connection() -> None:
+    script = [event_stream(), partial("one "), partial("two "), lambda connection: connection.wait_for_close()]
+    with RawServer([SESSION], script) as server:
+        engine = MeibelChatEngine("a1", api_key="k", base_url=server.base_url, partials="delta")
+        gc.disable()
+        try:
+            response = engine.stream_chat("1?")
+            pieces = response.response_gen
+            next(pieces)
+            gone = weakref.ref(response)
+            del response, pieces
+            assert gone() is None, "no cycle keeps it"
+        finally:
+            gc.enable()
+        assert server.connections[-1].gone.wait(10)
+
+
+@pytest.mark.parametrize("how", ["aclose", "aclosing", "cancel", "drop", "loop end"])
+def test_leaving_frees_the_connection_async(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    script = [event_stream(), partial("one "), partial("two "), lambda connection: connection.wait_for_close()]
+
+    async def run(server: RawServer, engine: MeibelChatEngine) -> None:
+        response = await engine.astream_chat("1?")
+        pieces = response.async_response_gen()
+        assert await anext(pieces) == "one "
+        if how == "aclose":
+            await response.aclose()
+            assert response.is_done
+        elif how == "aclosing":
+            await pieces.aclose()
+            assert response.is_done
+        elif how == "cancel":
+            assert await anext(pieces) == "two "
+            reading = asyncio.ensure_future(anext(pieces))
+            await asyncio.sleep(0)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            assert response.is_done
+            assert str(response) == "one two "
+        elif how == "drop":
+            del response, pieces
+            gc.collect()
+        if how != "loop end":
+            assert await asyncio.to_thread(server.connections[-1].gone.wait, 10)
+            await engine.aclose()
+        else:
+            kept.append((response, pieces))
+
+    kept: list[Any] = []
+    with RawServer([SESSION], script) as server:
+        engine = MeibelChatEngine("a1", api_key="k", base_url=server.base_url, partials="delta")
+        asyncio.run(run(server, engine))
+        assert server.connections[-1].gone.wait(10)
+        assert engine.session_id == "s1"
+        assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+# The turn after an abandoned one
+
+
+@pytest.mark.parametrize("leave", LEAVING)
+def test_the_next_turn_finds_what_was_left(service: Service, leave: Any) -> None:
+    go_on = paused(service)
+    engine = service.engine()
+    leave(engine.stream_chat("1?"))
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(engine.chat, "2?")
+        until_history_is_read(service)
+        go_on.set()
+        assert str(waiting.result()) == "An answer."
+    assert service.transcript(engine.session_id) == [
+        ("user", "1?"),
+        ("assistant", "one two three"),
+        ("user", "2?"),
+        ("assistant", "An answer."),
+    ]
+    assert [m.content for m in engine.chat_history] == ["1?", "one two three", "2?", "An answer."]
+
+
+@pytest.mark.parametrize("how", ["break", "aclose", "with", "drop"])
+async def test_the_next_turn_finds_what_was_left_async(service: Service, how: str) -> None:
+    go_on = paused(service)
+    async with service.engine() as engine:
+        response = await engine.astream_chat("1?")
+        if how == "break":
+            async for _ in response.async_response_gen():
+                break
+            assert response.is_done
+        elif how == "aclose":
+            await response.aclose()
+        elif how == "with":
+            async with response:
+                assert await anext(response.async_response_gen()) == "one "
+        del response
+        waiting = asyncio.create_task(engine.achat("2?"))
+        await asyncio.to_thread(until_history_is_read, service)
+        go_on.set()
+        assert str(await waiting) == "An answer."
+        assert service.asked(engine.session_id) == ["1?", "2?"]
+
+
+def test_history_is_not_cached_while_a_turn_is_unsettled(service: Service) -> None:
+    go_on = paused(service)
+    engine = service.engine()
+    engine.stream_chat("1?").close()
+    assert [m.content for m in engine.chat_history] == ["1?"]
+    go_on.set()
+    engine.chat("2?")
+    assert len(engine.chat_history) == 4
+
+
+def test_a_second_turn_beside_an_open_stream_is_refused_at_once(service: Service) -> None:
+    go_on = paused(service)
+    engine = service.engine()
+    response = engine.stream_chat("1?")
+    pieces = response.response_gen
+    next(pieces)
+    with pytest.raises(errors.SessionBusyError, match="still being streamed here"):
+        engine.chat("2?")
+    with pytest.raises(errors.SessionBusyError):
+        engine.stream_chat("2?")
+    go_on.set()
+    assert "".join(pieces) == "two three"
+    assert str(engine.chat("2?")) == "An answer."
+    assert service.asked(engine.session_id) == ["1?", "2?"]
+
+
+async def test_a_second_turn_beside_an_open_stream_is_refused_at_once_async(service: Service) -> None:
+    go_on = paused(service)
+    async with service.engine() as engine, await engine.astream_chat("1?"):
+        with pytest.raises(errors.SessionBusyError):
+            await engine.achat("2?")
+        go_on.set()
+
+
+def test_another_thread_waits_for_an_open_stream(service: Service) -> None:
+    go_on = paused(service)
+    engine = service.engine()
+    response = engine.stream_chat("1?")
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(engine.chat, "2?")
+        go_on.set()
+        assert str(response) == "one two three"
+        assert str(waiting.result()) == "An answer."
+    assert service.asked(engine.session_id) == ["1?", "2?"]
+
+
+def test_reset_beside_an_open_stream(service: Service) -> None:
+    go_on = paused(service)
+    engine = service.engine()
+    response = engine.stream_chat("1?")
+    first = engine.session_id
+    engine.reset()
+    assert str(engine.chat("2?")) == "An answer."
+    second = engine.session_id
+    go_on.set()
+    assert str(response) == "one two three"
+    assert engine.session_id == second != first
