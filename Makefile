@@ -7,10 +7,10 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types imports bench clean
+.PHONY: help demo test lint types imports bench record record-live clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found on the PATH; install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
@@ -28,7 +28,7 @@ demo: $(VENV)/.installed-all ## Ask an embedded agent through LangChain and Llam
 	@$(BIN)/python -m meibel_integrations demo
 
 test: $(VENV)/.installed-dev lint types imports ## Everything: tests, linters, type checks
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -42,6 +42,12 @@ imports: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev ## Print ratios against bare loops, measured side by side
 	@for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+record: $(VENV)/.installed-dev ## Record the cassettes anew, from the local service
+	$(BIN)/python -m tests.cassettes.record
+
+record-live: $(VENV)/.installed-dev ## The same from the hosted service: MEIBEL_API_KEY, MEIBEL_AGENT_ID
+	$(BIN)/python -m tests.cassettes.record --live
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from meibel_integrations.local.ingest import IngestReport
 
 __all__ = [
+    "DEFAULT_AGENT",
     "Connection",
     "ServiceChoice",
     "agent_of_database",
@@ -33,6 +34,7 @@ __all__ = [
     "embedded",
     "hosted_client",
     "hosted_options",
+    "max_file_bytes",
     "report_skipped",
     "service_options",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Generic, TypeVar
 
 from pydantic import SecretStr
@@ -64,6 +65,12 @@ class ClientPair(Generic[S, A]):
     def async_client(self) -> A:
         """The async client."""
         return self._get(1)  # type: ignore[no-any-return]
+
+    def sibling(self) -> ClientPair[S, A]:
+        """Another pair with the same settings and the same clients that were passed in."""
+        other = copy.copy(self)
+        other._own = [None, None]
+        return other
 
     def close(self) -> None:
         """Gives up the sync client's connections. A later use opens new ones."""

@@ -15,7 +15,8 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.settings import Settings
 from pydantic import SecretStr
 
-from meibel_integrations.config import ClientConfig, Timeouts, resolve
+from meibel_integrations.client.pair import ClientPair
+from meibel_integrations.config import Timeouts
 from meibel_integrations.conversation.anchor import AgentRef
 from meibel_integrations.conversation.plan import CheckHead, OnDivergence
 from meibel_integrations.conversation.turn import CallOptions
@@ -123,22 +124,17 @@ class HostedChatEngine(BaseChatEngine):
     ) -> None:
         if unsupported:
             raise ConfigurationError(self._refusal(unsupported))
-        given = client if client is not None else async_client
-        self._config: ClientConfig = (
-            given.config
-            if given is not None
-            else resolve(
-                self.client_type.dialect,
-                api_key=api_key,
-                base_url=base_url,
-                timeout=timeout,
-                max_retries=max_retries,
-                allow_insecure_http=allow_insecure_http,
-            )
+        self._clients: ClientPair[Any, Any] = ClientPair(
+            self.client_type,
+            self.async_client_type,
+            client=client,
+            async_client=async_client,
+            api_key=api_key,
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=max_retries,
+            allow_insecure_http=allow_insecure_http,
         )
-        self._given_client, self._given_async_client = client, async_client
-        self._own_client: Any = None
-        self._own_async_client: Any = None
         self._postprocessors = list(node_postprocessors or ())
         self._show_thinking = include_thinking
         self._agent = agent
@@ -146,7 +142,7 @@ class HostedChatEngine(BaseChatEngine):
             session_id,
             agent=agent,
             dialect=self.client_type.dialect,
-            config=self._config,
+            config=self._clients.config,
             options=CallOptions(
                 check_head=check_head,
                 max_seed_chars=max_seed_chars,
@@ -175,7 +171,7 @@ class HostedChatEngine(BaseChatEngine):
         """An engine with the same settings that goes on in another session (``None``: opens its own)."""
         other = copy.copy(self)
         other._session = self._session.sibling(session_id)
-        other._own_client = other._own_async_client = None
+        other._clients = self._clients.sibling()
         return other
 
     def reset(self) -> None:
@@ -188,11 +184,11 @@ class HostedChatEngine(BaseChatEngine):
 
         What other engines and processes add shows after this engine's next turn, or with ``check_head="always"``.
         """
-        return to_chat_messages(self._client().run(self._session.read()))
+        return to_chat_messages(self._clients.client.run(self._session.read()))
 
     async def aget_chat_history(self) -> list[ChatMessage]:
         """The async twin of :attr:`chat_history`."""
-        return to_chat_messages(await self._async_client().run(self._session.read()))
+        return to_chat_messages(await self._clients.async_client.run(self._session.read()))
 
     @trace_method("chat")
     def chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> HostedChatResponse:
@@ -204,7 +200,7 @@ class HostedChatEngine(BaseChatEngine):
                 on, at the price of reading the session; any other list starts a new session that is seeded with it.
         """
         turn = self._turn(message, chat_history, streaming=False)
-        stream = turn.open(self._client())
+        stream = turn.open(self._clients.client)
         while turn.advance(stream) is not None:
             continue
         return HostedChatResponse.of(turn)
@@ -213,7 +209,7 @@ class HostedChatEngine(BaseChatEngine):
     async def achat(self, message: str, chat_history: list[ChatMessage] | None = None) -> HostedChatResponse:
         """The async twin of :meth:`chat`."""
         turn = self._turn(message, chat_history, streaming=False)
-        stream = await turn.aopen(self._async_client())
+        stream = await turn.aopen(self._clients.async_client)
         while await turn.aadvance(stream) is not None:
             continue
         return HostedChatResponse.of(turn)
@@ -222,7 +218,7 @@ class HostedChatEngine(BaseChatEngine):
     def stream_chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> HostedStreamingResponse:
         """As :meth:`chat`, but returns once the service has accepted the message; the answer is read from there."""
         turn = self._turn(message, chat_history, streaming=True)
-        return HostedStreamingResponse.of(turn, turn.open(self._client()))
+        return HostedStreamingResponse.of(turn, turn.open(self._clients.client))
 
     @trace_method("chat")
     async def astream_chat(
@@ -230,7 +226,7 @@ class HostedChatEngine(BaseChatEngine):
     ) -> HostedStreamingResponse:
         """The async twin of :meth:`stream_chat`."""
         turn = self._turn(message, chat_history, streaming=True)
-        return HostedStreamingResponse.of(turn, await turn.aopen(self._async_client()))
+        return HostedStreamingResponse.of(turn, await turn.aopen(self._clients.async_client))
 
     def _turn(self, message: str, chat_history: list[ChatMessage] | None, *, streaming: bool) -> EngineTurn:
         if not isinstance(message, str):
@@ -254,16 +250,11 @@ class HostedChatEngine(BaseChatEngine):
 
     def close(self) -> None:
         """Gives up this engine's connections. A later call opens new ones. Clients that were passed in stay open."""
-        if self._own_client is not None:
-            self._own_client.close()
-            self._own_client = None
+        self._clients.close()
 
     async def aclose(self) -> None:
         """The async twin of :meth:`close`; it closes both kinds of connections."""
-        self.close()
-        own, self._own_async_client = self._own_async_client, None
-        if own is not None:
-            await own.aclose()
+        await self._clients.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -281,25 +272,11 @@ class HostedChatEngine(BaseChatEngine):
     ) -> None:
         await self.aclose()
 
-    def _client(self) -> Any:
-        if self._given_client is not None:
-            return self._given_client
-        if self._own_client is None:
-            self._own_client = self.client_type(config=self._config)
-        return self._own_client
-
-    def _async_client(self) -> Any:
-        if self._given_async_client is not None:
-            return self._given_async_client
-        if self._own_async_client is None:
-            self._own_async_client = self.async_client_type(config=self._config)
-        return self._own_async_client
-
     def __repr__(self) -> str:
         agent = self._agent
         return (
             f"{type(self).__name__}(agent_id={agent.id!r}, agent_name={agent.name!r}, "
-            f"session_id={self.session_id!r}, base_url={self._config.base_url!r})"
+            f"session_id={self.session_id!r}, base_url={self._clients.config.base_url!r})"
         )
 
     @classmethod

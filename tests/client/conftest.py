@@ -11,7 +11,6 @@ import pytest
 from meibel_integrations import AsyncMeibelClient, MeibelClient
 from meibel_integrations.models import ChatEvent, Message, Reply, Session
 
-
 See = Callable[[ChatEvent], object]
 
 
