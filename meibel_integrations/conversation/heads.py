@@ -7,6 +7,7 @@ while a stream is open: each method is one short critical section.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from threading import Lock, get_ident
@@ -37,6 +38,7 @@ class Head:
         system: the digest of the instructions in force, ``None`` if unknown or none.
         flight: who sent a turn that is not settled, ``None`` if none is.
         open: whether that turn's stream is still open.
+        text: what that turn carries.
     """
 
     settled: str | None = None
@@ -44,11 +46,12 @@ class Head:
     system: str | None = None
     flight: Owner | None = None
     open: bool = False
+    text: str = ""
     superseded: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     def copy(self) -> Head:
         """A copy that later changes leave alone."""
-        return Head(self.settled, self.ordinal, self.system, self.flight, self.open, self.superseded.copy())
+        return dataclasses.replace(self, superseded=self.superseded.copy())
 
     def replace_settled(self, marker: str | None) -> None:
         """Moves the head; the one before is superseded."""
@@ -92,10 +95,13 @@ class Heads:
             head = self._get(service, session_id)
             head.ordinal, head.flight, head.open = 0, owner, True
 
-    def count(self, service: str, session_id: str, ordinal: int) -> None:
-        """The turn in flight is the session's ``ordinal``-th."""
+    def sending(self, service: str, session_id: str, text: str, ordinal: int | None) -> None:
+        """The turn in flight carries this text, and is the session's ``ordinal``-th (``None``: not known)."""
         with self._lock:
-            self._get(service, session_id).ordinal = ordinal - 1
+            head = self._get(service, session_id)
+            head.text = text
+            if ordinal is not None:
+                head.ordinal = ordinal - 1
 
     def settle(self, service: str, session_id: str, *, marker: str, ordinal: int | None, system: str | None) -> None:
         """The turn in flight is complete."""
@@ -103,13 +109,13 @@ class Heads:
             head = self._get(service, session_id)
             head.replace_settled(marker)
             head.ordinal, head.system = ordinal, system
-            head.flight, head.open = None, False
+            head.flight, head.open, head.text = None, False, ""
 
     def release(self, service: str, session_id: str) -> None:
         """The turn in flight provably did not happen."""
         with self._lock:
             head = self._get(service, session_id)
-            head.flight, head.open = None, False
+            head.flight, head.open, head.text = None, False, ""
 
     def abandon(self, service: str, session_id: str) -> None:
         """The stream of the turn in flight was left; the turn itself may go on at the service."""
@@ -126,7 +132,7 @@ class Heads:
             head = self._get(service, session_id)
             head.replace_settled(None)
             head.ordinal = asked
-            head.flight, head.open = None, False
+            head.flight, head.open, head.text = None, False, ""
 
     def clear(self) -> None:
         """Forgets everything, as a new process would."""

@@ -150,7 +150,10 @@ class ConversationCall:
             SessionEndedError: the session accepts no further turns and may not be forked.
             SessionBusyError: an earlier turn of a pinned session is still running.
         """
-        plan = yield from self._plan()
+        try:
+            plan = yield from self._plan()
+        except errors.NotFoundError as gone:
+            raise _ended(self.options.session_id or "", gone) from gone
         if plan.session_id is None:
             yield from self._run(plan)
         else:
@@ -178,7 +181,7 @@ class ConversationCall:
         # first of all, as nothing else matters if there is nothing to answer
         continue_session(self.items, at, Head())
         reason = self._departure(at)
-        if reason is None:
+        if reason is None or self.options.on_divergence == "ignore":
             plan, reason = yield from self._take(at, anchor)
             if plan is not None:
                 return plan
@@ -281,9 +284,10 @@ class ConversationCall:
             waited = (now - started).total_seconds()
             if not flight.open:
                 asked, running = yield from self._running(session_id)
-                arrived = known.ordinal is not None and asked > known.ordinal
+                # without a number to count from, the text tells whether the turn has arrived
+                arrived = len(asked) > known.ordinal if known.ordinal is not None else known.text in asked[-1:]
                 if not running and (arrived or waited >= self.options.reconcile_grace):
-                    self.heads.reconciled(self.service, session_id, asked)
+                    self.heads.reconciled(self.service, session_id, len(asked))
                     continue
             if waited >= self.options.reconcile_deadline:
                 raise errors.SessionBusyError(
@@ -297,11 +301,11 @@ class ConversationCall:
                 yield flows.Sleep(waits)
                 waits = min(waits * 2, _POLL_LONGEST)
 
-    def _running(self, session_id: str) -> flows.Flow[tuple[int, bool]]:
-        """How many user turns the session had, and whether one of them has neither an answer nor failed."""
+    def _running(self, session_id: str) -> flows.Flow[tuple[list[str], bool]]:
+        """What the session was asked, and whether one of its turns has neither an answer nor failed."""
         history, failures = yield from flows.get_conversation(self.dialect, self.policy, session_id)
-        asked = sum(message.role == "user" for message in history)
-        open_turns = asked - (len(history) - asked)
+        asked = [message.message for message in history if message.role == "user"]
+        open_turns = 2 * len(asked) - len(history)
         if open_turns > 0 and not failures:
             failures = yield from flows.get_failures(self.dialect, self.policy, session_id)
         return asked, open_turns > len(failures)
@@ -356,8 +360,7 @@ class ConversationCall:
     def _session(self, plan: Plan, body: ChatMessageRequest) -> flows.Flow[tuple[str, AgentRef]]:
         """The session to send to, with the turn in flight; a new one only for a message that can be sent."""
         if plan.session_id is not None:
-            if plan.ordinal is not None:
-                self.heads.count(self.service, plan.session_id, plan.ordinal)
+            self.heads.sending(self.service, plan.session_id, body.user_message, plan.ordinal)
             return plan.session_id, self.agent
         flows.check_turn(body)
         session = yield from flows.create_session(
@@ -368,6 +371,7 @@ class ConversationCall:
             options=self.options.session_options,
         )
         self.heads.open(self.service, session.id, current_owner())
+        self.heads.sending(self.service, session.id, body.user_message, 1)
         return session.id, AgentRef(session.agent_id or self.agent.id, session.agent_name or self.agent.name)
 
     def _record(self, plan: Plan, agent: AgentRef, session_id: str, reply: Reply) -> None:
@@ -401,10 +405,18 @@ class ConversationCall:
         pinned = self.options.session_id is not None
         if not pinned and self.options.on_divergence in (None, "fork"):
             return self._diverged(session_id, "the session has ended" if ended else "the session is busy elsewhere")
-        kind = errors.SessionEndedError if ended else errors.SessionBusyError
-        what = "accepts no further messages" if ended else "is busy with another turn"
-        raise kind(
-            f"Session {session_id!r} {what}: {refusal.server_message or refusal}",
+        if ended:
+            raise _ended(session_id, refusal) from refusal
+        raise errors.SessionBusyError(
+            f"Session {session_id!r} is busy with another turn: {refusal.server_message or refusal}",
             session_id=session_id,
             cause=refusal,
         ) from refusal
+
+
+def _ended(session_id: str, refusal: errors.APIError) -> errors.SessionEndedError:
+    return errors.SessionEndedError(
+        f"Session {session_id!r} accepts no further messages: {refusal.server_message or refusal}",
+        session_id=session_id,
+        cause=refusal,
+    )

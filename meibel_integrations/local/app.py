@@ -1,6 +1,6 @@
 """The service as an ASGI application: what stands before every route, and the list of routes.
 
-Other route families (the LlamaCloud chat, faults) are further lists of routes here.
+Each family of routes is a list: Meibel's, LlamaCloud's chat, and the service's own under ``/_local/``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from meibel_integrations import __version__
 from meibel_integrations.local.control import control_routes
 from meibel_integrations.local.limits import LimitedBody, host_allowed
+from meibel_integrations.local.llamacloud_routes import llamacloud_routes
 from meibel_integrations.local.refusals import HANDLERS, answer_defect, answer_http, refuse
 from meibel_integrations.local.request_log import RequestEntry
 from meibel_integrations.local.routes import meibel_routes
@@ -22,7 +23,7 @@ VERSION_HEADER = "X-Meibel-Local"
 
 
 def create_app(service: Service) -> ASGIApp:
-    routes = [*meibel_routes(service), *control_routes(service)]
+    routes = [*meibel_routes(service), *llamacloud_routes(service), *control_routes(service)]
     handlers = {**HANDLERS, HTTPException: answer_http, Exception: answer_defect}
     app = Starlette(routes=routes, exception_handlers=handlers)
     # A redirect to the path without its last slash would be one more thing that the real service may not do.
@@ -59,7 +60,7 @@ class Front:
         host = headers.get("host", "")
         if not host_allowed(host, self._service.host):
             refused = refuse(421, "host_not_allowed", f"this service does not answer under the name {host!r}")
-            await refused.response()(scope, body, answer)
+            await refused.response(scope["path"])(scope, body, answer)
             return
         await self._app(scope, body, answer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -31,6 +32,7 @@ def _storable(text: str) -> str:
     return text
 
 
+_Text = Annotated[str, AfterValidator(_storable)]
 # A form has no null: an empty field stands for it. Booleans come as true, True or 1.
 _Flag = Annotated[bool | None, BeforeValidator(_empty_is_absent)]
 
@@ -38,7 +40,7 @@ _Flag = Annotated[bool | None, BeforeValidator(_empty_is_absent)]
 class ChatFields(BaseModel):
     """The fields of one chat message."""
 
-    user_message: Annotated[str, AfterValidator(_storable)]
+    user_message: _Text
     timeout_seconds: Annotated[int | None, Field(ge=1), BeforeValidator(_empty_is_absent)] = None
     include_thinking: _Flag = None
     include_tool_activity: _Flag = None
@@ -61,6 +63,28 @@ class PageQuery(BaseModel):
 
 class EndSession(BaseModel):
     status: Literal["COMPLETED", "FAILED", "CANCELED", "TERMINATED"] = "COMPLETED"
+
+
+class ChatOptions(BaseModel):
+    """The options of a new LlamaCloud chat. ``shared_access`` is kept and shown; nothing is shared here."""
+
+    index_ids: list[_Text] | None = None
+    shared_access: Literal["query", "read_only"] | None = None
+
+
+class PromptFields(BaseModel):
+    """The fields of one message of a LlamaCloud chat."""
+
+    index_ids: list[_Text]
+    prompt: _Text
+    require_all_indexes: bool = False
+
+
+class ChatQuery(BaseModel):
+    """How LlamaCloud chats are listed. The default and the limits of ``page_size`` are inferred."""
+
+    page_size: int = Field(default=50, ge=1, le=1000)
+    page_token: Annotated[str | None, BeforeValidator(_empty_is_absent)] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +119,39 @@ async def read_chat(request: Request, limits: Limits, *, files: bool) -> tuple[C
     if len(chat.user_message) > limits.max_message_chars:
         raise invalid(["body", "user_message"], f"longer than {limits.max_message_chars} characters", "string_too_long")
     return chat, uploads
+
+
+async def read_prompt(request: Request, limits: Limits) -> PromptFields:
+    """A message of a LlamaCloud chat.
+
+    Raises:
+        Refusal: 422 with the field that is wrong.
+    """
+    fields = await read_model(request, PromptFields)
+    _require_few_indexes(fields.index_ids, limits)
+    if not fields.prompt.strip():
+        raise invalid(["body", "prompt"], "the prompt is empty", "string_too_short")
+    if len(fields.prompt) > limits.max_prompt_chars:
+        too_long = f"the prompt has {len(fields.prompt)} characters; at most {limits.max_prompt_chars} are accepted"
+        raise invalid(["body", "prompt"], too_long, "string_too_long")
+    return fields
+
+
+async def read_chat_options(request: Request, limits: Limits) -> ChatOptions:
+    """The options of a new LlamaCloud chat; the body may be missing.
+
+    Raises:
+        Refusal: 422 with the field that is wrong.
+    """
+    options = await read_model(request, ChatOptions)
+    _require_few_indexes(options.index_ids or (), limits)
+    return options
+
+
+def _require_few_indexes(index_ids: Sequence[str], limits: Limits) -> None:
+    if len(index_ids) > limits.max_indexes:
+        too_many = f"{len(index_ids)} indexes were named; at most {limits.max_indexes} are accepted"
+        raise invalid(["body", "index_ids"], too_many, "too_long")
 
 
 async def _read_files(form: FormData, limits: Limits) -> list[Upload]:

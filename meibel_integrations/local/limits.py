@@ -24,6 +24,8 @@ class Limits:
         max_answer_chars: an answerer that says more has failed.
         max_running_turns: in the whole service; more are refused with 429.
         max_sessions: per tenant; more are refused with 429.
+        max_prompt_chars: of a LlamaCloud ``prompt``.
+        max_indexes: of a LlamaCloud session or message.
     """
 
     max_message_chars: int = 200_000
@@ -33,6 +35,8 @@ class Limits:
     max_answer_chars: int = 4_000_000
     max_running_turns: int = 1_000
     max_sessions: int = 100_000
+    max_prompt_chars: int = 1_000
+    max_indexes: int = 10
 
     def body_limit(self, content_type: str) -> int:
         if content_type.lower().startswith("multipart/form-data"):

@@ -1,7 +1,7 @@
 """Every way in which the service says no, as JSON that the clients in the field understand.
 
 ``{code, message}`` is Meibel's error body; validation errors are FastAPI's ``{detail: [{loc, msg, type}]}``. The codes
-are this service's own words (inferred: the API documents none).
+are this service's own words (inferred: the API documents none). LlamaCloud's errors are all FastAPI's: ``{detail}``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from starlette.responses import JSONResponse, Response
 
 from meibel_integrations.errors import InvalidInputError, SessionBusyError, SessionEndedError
 
+LLAMA_CLOUD_PREFIX = "/api/"
+
 
 class Refusal(Exception):  # noqa: N818 - an answer, not a defect
     """Ends the handling of a request with an error answer."""
@@ -25,8 +27,12 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a defect
         self.body = body
         self.headers = headers
 
-    def response(self) -> Response:
-        return JSONResponse(self.body, self.status, headers=self.headers)
+    def response(self, path: str) -> Response:
+        """The answer, in the shape of the API that ``path`` belongs to."""
+        body = self.body
+        if path.startswith(LLAMA_CLOUD_PREFIX) and "detail" not in body:
+            body = {"detail": body["message"]}
+        return JSONResponse(body, self.status, headers=self.headers)
 
 
 def refuse(status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Refusal:
@@ -55,35 +61,36 @@ def invalid_fields(where: str, error: ValidationError) -> Refusal:
     return Refusal(422, {"detail": items})
 
 
-async def answer_refusal(_: Request, error: Exception) -> Response:
+async def answer_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    return error.response()
+    return error.response(request.url.path)
 
 
-async def answer_busy(_: Request, error: Exception) -> Response:
-    return refuse(409, "session_busy", str(error)).response()
+async def answer_busy(request: Request, error: Exception) -> Response:
+    return refuse(409, "session_busy", str(error)).response(request.url.path)
 
 
-async def answer_ended(_: Request, error: Exception) -> Response:
+async def answer_ended(request: Request, error: Exception) -> Response:
     """What a POST to an ended session answers is not documented; 409 is inferred."""
-    return refuse(409, "session_ended", str(error)).response()
+    return refuse(409, "session_ended", str(error)).response(request.url.path)
 
 
-async def answer_unreadable(_: Request, error: Exception) -> Response:
-    return invalid(["body", "file"], str(error)).response()
+async def answer_unreadable(request: Request, error: Exception) -> Response:
+    return invalid(["body", "file"], str(error)).response(request.url.path)
 
 
 async def answer_http(request: Request, error: Exception) -> Response:
     """Starlette's own errors: no route for the path, or none for the method; a form that does not parse."""
     status = getattr(error, "status_code", 500)
     if status in (404, 405):
-        return not_emulated(request.method, request.url.path).response()
-    return refuse(status, "bad_request", str(getattr(error, "detail", error))).response()
+        return not_emulated(request.method, request.url.path).response(request.url.path)
+    return refuse(status, "bad_request", str(getattr(error, "detail", error))).response(request.url.path)
 
 
-async def answer_defect(_: Request, error: Exception) -> Response:
+async def answer_defect(request: Request, error: Exception) -> Response:
     """A defect of ours. The server logs the traceback; the client gets no inner detail."""
-    return refuse(500, "internal_error", f"the local service failed ({type(error).__name__}); see its log").response()
+    refused = refuse(500, "internal_error", f"the local service failed ({type(error).__name__}); see its log")
+    return refused.response(request.url.path)
 
 
 async def answer_nobody(_: Request, __: Exception) -> Response:

@@ -161,7 +161,7 @@ class _MeibelRoutes:
         session_id = request.path_params["session_id"]
 
         def load(conn: sqlite3.Connection) -> Conversation | None:
-            session = sessions.find_session(conn, tenant, session_id)
+            session = sessions.find_session(conn, tenant, session_id, "meibel")
             if session is None:
                 return None
             return Conversation(
@@ -199,7 +199,7 @@ class _MeibelRoutes:
         return stream_response(live, self._service.wire, shown, heartbeat=self._service.heartbeat, patience=timeout)
 
     async def _begin(self, request: Request, tenant: str, *, files: bool) -> tuple[LiveTurn, Shown, int | None]:
-        session = await self._service.session(tenant, request.path_params["session_id"])
+        session = await self._service.session(tenant, request.path_params["session_id"], "meibel")
         chat, uploads = await read_chat(request, self._service.limits, files=files)
         shown = Shown(thinking=bool(chat.include_thinking), tool_activity=bool(chat.include_tool_activity))
         live = await self._service.engine.begin(tenant, session, chat.user_message, uploads, shown)

@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from meibel_integrations.local.answerers.base import Answerer
-from meibel_integrations.local.auth import Keys
+from meibel_integrations.local.auth import MEIBEL_KEY, KeyHeader, Keys
 from meibel_integrations.local.limits import Limits
 from meibel_integrations.local.refusals import not_found
 from meibel_integrations.local.request_log import RequestEntry, RequestLog
 from meibel_integrations.local.store import sessions
 from meibel_integrations.local.store.database import Database
-from meibel_integrations.local.store.sessions import SessionRow
+from meibel_integrations.local.store.sessions import ServiceName, SessionRow
 from meibel_integrations.local.store.tenants import IdSource
 from meibel_integrations.local.turns import TurnEngine
 from meibel_integrations.local.wire import Wire
@@ -41,11 +41,13 @@ class Service:
     host: str
     heartbeat: float
 
-    def authenticated(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    def authenticated(
+        self, endpoint: Endpoint, header: KeyHeader = MEIBEL_KEY
+    ) -> Callable[[Request], Awaitable[Response]]:
         """The endpoint behind the key: it is called with the tenant whose key the request brings."""
 
         async def handle(request: Request) -> Response:
-            tenant = self.keys.tenant(request.headers)
+            tenant = self.keys.tenant(request.headers, header)
             entry = request.scope.get(LOG_ENTRY)
             if isinstance(entry, RequestEntry):
                 entry.tenant = tenant
@@ -53,13 +55,13 @@ class Service:
 
         return handle
 
-    async def session(self, tenant: str, session_id: str) -> SessionRow:
-        """The tenant's session.
+    async def session(self, tenant: str, session_id: str, service: ServiceName | None = None) -> SessionRow:
+        """The tenant's session, of one service or of any.
 
         Raises:
             Refusal: 404, there is none of that id, or it is another tenant's.
         """
-        found = await self.db.aread(lambda conn: sessions.find_session(conn, tenant, session_id))
+        found = await self.db.aread(lambda conn: sessions.find_session(conn, tenant, session_id, service))
         if found is None:
             raise not_found("session", session_id)
         return found

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from starlette.responses import StreamingResponse
 
 from meibel_integrations.local.turns import LiveTurn
-from meibel_integrations.local.wire import Shown, Wire
+from meibel_integrations.local.wire import Shown, StreamWire
 from meibel_integrations.protocol.sse import encode_comment
 
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -19,14 +19,14 @@ _KEEP_ALIVE = encode_comment("keep-alive")
 
 
 def stream_response(
-    live: LiveTurn, wire: Wire, shown: Shown, *, heartbeat: float, patience: float | None
+    live: LiveTurn, wire: StreamWire, shown: Shown, *, heartbeat: float, patience: float | None
 ) -> StreamingResponse:
     events = follow(live, wire, shown, heartbeat=heartbeat, patience=patience)
     return StreamingResponse(events, media_type="text/event-stream", headers=_HEADERS)
 
 
 async def follow(
-    live: LiveTurn, wire: Wire, shown: Shown, *, heartbeat: float, patience: float | None
+    live: LiveTurn, wire: StreamWire, shown: Shown, *, heartbeat: float, patience: float | None
 ) -> AsyncIterator[bytes]:
     """The bytes of the stream. A comment keeps it alive whenever ``heartbeat`` seconds brought nothing.
 

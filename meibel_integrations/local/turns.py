@@ -12,7 +12,9 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from meibel_integrations.errors import SessionBusyError
@@ -50,6 +52,16 @@ def read_message(user_message: str) -> tuple[list[HistoryTurn], str]:
     return told, blocks[asked].text
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Whose documents a turn searches, and which agent (by name) answers it. ``skipped_index_ids`` are indexes that
+    were asked for and cannot be searched."""
+
+    agent_ids: tuple[str, ...]
+    answering: str
+    skipped_index_ids: tuple[str, ...] = ()
+
+
 class LiveTurn:
     """A turn that runs in this process, as far as it is stored.
 
@@ -57,10 +69,11 @@ class LiveTurn:
     one; ``lost`` says why there is none although the turn is over. ``changed`` is set, and replaced, at every change.
     """
 
-    def __init__(self, tenant: str, session: SessionRow, turn: TurnRow, production: Production) -> None:
+    def __init__(self, tenant: str, session: SessionRow, turn: TurnRow, reach: Reach, production: Production) -> None:
         self.tenant = tenant
         self.session = session
         self.turn = turn
+        self.reach = reach
         self.production = production
         self.batches: list[StepBatch] = []
         self.changed = asyncio.Event()
@@ -93,9 +106,16 @@ class TurnEngine:
     # Beginning
 
     async def begin(
-        self, tenant: str, session: SessionRow, message: str, uploads: Sequence[Upload], shown: Shown
+        self,
+        tenant: str,
+        session: SessionRow,
+        message: str,
+        uploads: Sequence[Upload],
+        shown: Shown,
+        reach: Reach | None = None,
     ) -> LiveTurn:
-        """Store the message (and its files before it) and let the turn run.
+        """Store the message (and its files before it) and let the turn run. Without ``reach`` the session's own agent
+        searches its own documents.
 
         Raises:
             SessionBusyError: a turn of the session runs, or is just beginning.
@@ -107,6 +127,7 @@ class TurnEngine:
         if session.session_id in self._beginning:
             raise SessionBusyError(f"session {session.session_id} is just beginning another turn")
         self._beginning.add(session.session_id)
+        reach = reach or Reach((session.agent_id,), session.agent_name)
         try:
             files: list[FileRow] = []
             if uploads:
@@ -120,11 +141,13 @@ class TurnEngine:
                     session_id=session.session_id,
                     user_message=message,
                     files=files,
+                    skipped_index_ids=reach.skipped_index_ids,
                 )
             )
         finally:
             self._beginning.discard(session.session_id)
-        return self._run(tenant, session, turn, files, shown)
+        production = Production(asyncio.get_running_loop(), f"meibel-turn-{turn.turn_id}")
+        return self._run(LiveTurn(tenant, session, turn, reach, production), files, shown)
 
     def _require_room(self) -> None:
         if self._closing:
@@ -134,9 +157,8 @@ class TurnEngine:
                 429, "too_many_turns", f"{len(self._live)} turns are running already", headers={"Retry-After": "1"}
             )
 
-    def _run(self, tenant: str, session: SessionRow, turn: TurnRow, files: Sequence[FileRow], shown: Shown) -> LiveTurn:
-        production = Production(asyncio.get_running_loop(), f"meibel-turn-{turn.turn_id}")
-        live = LiveTurn(tenant, session, turn, production)
+    def _run(self, live: LiveTurn, files: Sequence[FileRow], shown: Shown) -> LiveTurn:
+        turn, production = live.turn, live.production
         self._live[turn.turn_id] = live
         self._tasks[turn.turn_id] = asyncio.create_task(self._record(live))
         self._threads = {thread for thread in self._threads if thread.is_alive()}
@@ -154,12 +176,13 @@ class TurnEngine:
         question = Question(
             text=text,
             history=(*_history(turn for turn in turns if turn.turn_id < live.turn.turn_id), *told),
-            search=make_search(self._db, live.tenant, [session.agent_id], session.session_id),
+            search=make_search(self._db, live.tenant, live.reach.agent_ids, session.session_id),
             uploaded_document_ids=tuple(file.document_id for file in files),
             include_thinking=shown.thinking,
             include_tool_activity=shown.tool_activity,
+            whole_passages=shown.passages,
         )
-        return self._answerer_of(session.agent_name).answer(question)
+        return self._answerer_of(live.reach.answering).answer(question)
 
     # Running
 
@@ -222,9 +245,29 @@ class TurnEngine:
             return False
         return True
 
-    async def stop(self, tenant: str | None, reason: str) -> None:
-        """Fail the turns that run (of one tenant, or all) and tell those who wait."""
-        stopped = [live for live in self._live.values() if tenant in (None, live.tenant)]
+    @asynccontextmanager
+    async def held(self, tenant: str, session_id: str, reason: str) -> AsyncIterator[None]:
+        """Inside, no turn of the session runs and none begins; one that ran has failed for ``reason``.
+
+        Raises:
+            SessionBusyError: a turn is just beginning.
+        """
+        if session_id in self._beginning:
+            raise SessionBusyError(f"session {session_id} is just beginning a turn")
+        self._beginning.add(session_id)
+        try:
+            await self.stop(tenant, reason, session_id)
+            yield
+        finally:
+            self._beginning.discard(session_id)
+
+    async def stop(self, tenant: str | None, reason: str, session_id: str | None = None) -> None:
+        """Fail the turns that run (of one session, of one tenant, or all) and tell those who wait."""
+        stopped = [
+            live
+            for live in self._live.values()
+            if tenant in (None, live.tenant) and session_id in (None, live.session.session_id)
+        ]
         tasks = [self._tasks[live.turn.turn_id] for live in stopped]
         for live, task in zip(stopped, tasks, strict=True):
             live.production.abandon()

@@ -1,7 +1,7 @@
-"""What the service sends: the interface of its two dialects, and what they share.
+"""What the service sends: the interface of its wires, and what they share.
 
-A dialect turns stored sessions, turns and steps into bytes and JSON, and knows nothing of HTTP or the database. Both
-dialects carry the same information: the answer's text, its citations with positions, its sources, its usage.
+A wire turns stored sessions, turns and steps into bytes and JSON, and knows nothing of HTTP or the database. Both
+dialects of Meibel carry the same information: the answer's text, its citations with positions, its sources, its usage.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ DialectName = Literal["v2", "guide"]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a client asked to see besides the answer."""
+    """What a client asked to see besides the answer. ``passages``: what a search found, whole."""
 
     thinking: bool = False
     tool_activity: bool = False
+    passages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,8 @@ class Conversation:
     files: Sequence[FileRow]
 
 
-class Wire(Protocol):
-    """One dialect of the Meibel routes."""
-
-    def created(self, session: SessionRow) -> dict[str, Any]:
-        """The answer to creating a session."""
-        ...
+class StreamWire(Protocol):
+    """How a turn is streamed."""
 
     def opening(self, turn: TurnRow) -> bytes:
         """What a stream begins with."""
@@ -69,6 +66,14 @@ class Wire(Protocol):
 
     def failure(self, signal_id: str, message: str) -> bytes:
         """The event that says that the turn, or the wait for it, failed."""
+        ...
+
+
+class Wire(StreamWire, Protocol):
+    """One dialect of the Meibel routes."""
+
+    def created(self, session: SessionRow) -> dict[str, Any]:
+        """The answer to creating a session."""
         ...
 
     def reference(self, signal_id: str) -> dict[str, Any]:

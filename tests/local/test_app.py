@@ -331,5 +331,11 @@ def test_agents(start: Start, api: MakeApi) -> None:
 def test_httpx_does_not_follow_or_retry_here(start: Start) -> None:
     """A raw request without a Host that we know and without a key gets one clear answer."""
     local = start(answerer=echo())
-    response = httpx.get(local.llama_cloud_base_url + "/api/v1/chat", trust_env=False)
+    response = httpx.get(local.llama_cloud_base_url + "/other/chat", trust_env=False)
     assert (response.status_code, response.json()["code"]) == (404, "not_emulated")
+    # The other API's errors have the other API's shape.
+    response = httpx.get(local.llama_cloud_base_url + "/api/v1/files", trust_env=False)
+    assert (response.status_code, response.json()) == (
+        404,
+        {"detail": "GET /api/v1/files is not emulated by the local service of meibel-integrations"},
+    )

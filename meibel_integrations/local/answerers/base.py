@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A stretch of a document that retrieval returned. ``score`` is higher for better; ``start`` and ``end`` are
-    character offsets into the document's extracted text."""
+    character offsets into the document's extracted text, and ``ordinal`` counts the document's passages."""
 
     document_id: str
     title: str
@@ -24,6 +24,7 @@ class Passage:
     start: int
     end: int
     heading: str = ""
+    ordinal: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class Search(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One turn to answer. ``uploaded_document_ids`` are the files that came with this very message."""
+    """One turn to answer. ``uploaded_document_ids`` are the files that came with this very message. With
+    ``whole_passages`` the client is shown what a search found in full, not only its beginning."""
 
     text: str
     history: tuple[HistoryTurn, ...]
@@ -51,6 +53,7 @@ class Question:
     uploaded_document_ids: tuple[str, ...] = ()
     include_thinking: bool = False
     include_tool_activity: bool = False
+    whole_passages: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Everything it says beyond a short lead-in stands in a document, and where nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,7 +44,7 @@ class ExtractiveAnswerer:
     def answer(self, question: Question) -> Iterator[Step]:
         """The steps of an answer: searches, the text in small pieces, sources and citations."""
         yield Status("Searching the documents")
-        recorder = _Recorder(question.search)
+        recorder = _Recorder(question.search, _whole if question.whole_passages else _hit)
         evidence = find_evidence(replace(question, search=recorder, text=question.text[:_READ]))
         yield from recorder.steps
         seen = (
@@ -73,6 +73,7 @@ class _Recorder:
     """A search that writes down what was looked for and found, as the steps of a tool."""
 
     search: Search
+    shown: Callable[[Passage], dict[str, Any]]
     steps: list[Step] = field(default_factory=list)
     passages: dict[tuple[str, int], Passage] = field(default_factory=dict)
     calls: int = 0
@@ -86,17 +87,25 @@ class _Recorder:
         found = self.search(query, limit=limit, document_ids=document_ids)
         self.passages.update({(passage.document_id, passage.start): passage for passage in found})
         self.steps.append(ToolCall(call_id, "search", arguments))
-        self.steps.append(ToolResult(call_id, "search", [_hit(passage) for passage in found[:_RESULTS_SHOWN]]))
+        self.steps.append(ToolResult(call_id, "search", [self.shown(passage) for passage in found[:_RESULTS_SHOWN]]))
         return found
 
 
 def _hit(passage: Passage) -> dict[str, Any]:
+    return {**_found(passage), "snippet": _shorten(passage.text, 0)}
+
+
+def _whole(passage: Passage) -> dict[str, Any]:
+    place = {"start": passage.start, "end": passage.end, "ordinal": passage.ordinal}
+    return {**_found(passage), "text": passage.text, **place}
+
+
+def _found(passage: Passage) -> dict[str, Any]:
     return {
         "document_id": passage.document_id,
         "title": passage.title,
         "url": passage.url,
         "score": passage.score,
-        "snippet": _shorten(passage.text, 0),
     }
 
 

@@ -101,4 +101,4 @@ def _weigh(conn: sqlite3.Connection, scopes: Sequence[int], query: str) -> dict[
 
 
 def _passage(row: PassageRow, score: float) -> Passage:
-    return Passage(row.document_id, row.title, row.url, row.text, score, row.start, row.end, row.heading)
+    return Passage(row.document_id, row.title, row.url, row.text, score, row.start, row.end, row.heading, row.ordinal)

@@ -43,9 +43,9 @@ _GROUP_LIMIT = 256
 
 def _migrations() -> list[Migration]:
     """The schema's history, oldest first. Append only: a released entry is never edited."""
-    package = __package__
-    modules = ["documents", "tenants", "sessions"]
-    return [import_module(f"{package}.{name}").create_tables for name in modules]
+    steps = ["documents.create_tables", "tenants.create_tables", "sessions.create_tables", "chats.add_columns"]
+    named = (step.split(".") for step in steps)
+    return [getattr(import_module(f"{__package__}.{module}"), function) for module, function in named]
 
 
 def run_script(conn: sqlite3.Connection, script: str) -> None:

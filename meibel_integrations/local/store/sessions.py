@@ -1,4 +1,4 @@
-"""Sessions, their turns, and each turn's event log.
+"""Sessions, their turns, and each turn's event log, for both services: Meibel's sessions and LlamaCloud's chats.
 
 A turn is one user message and what the agent made of it. It is written in three kinds of transactions: the user
 message first (``begin_turn``), then its steps as they come (``append_steps``), and at the end everything that the
@@ -20,13 +20,14 @@ from typing import Any, Literal
 from meibel_integrations.errors import SessionBusyError, SessionEndedError
 from meibel_integrations.local.answerers.base import Done
 from meibel_integrations.local.store.database import run_script
-from meibel_integrations.local.store.steps import LogStep, dump_done, dump_steps, load_done, load_steps
+from meibel_integrations.local.store.steps import LogStep, dump_done, dump_json, dump_steps, load_done, load_steps
 from meibel_integrations.local.store.tenants import IdSource, now
 
 RUNNING = "RUNNING"
 FINAL_STATUSES = ("COMPLETED", "FAILED", "CANCELED", "TERMINATED")
 
 TurnState = Literal["running", "completed", "failed"]
+ServiceName = Literal["meibel", "llamacloud"]
 
 
 def create_tables(conn: sqlite3.Connection) -> None:
@@ -85,6 +86,8 @@ def create_tables(conn: sqlite3.Connection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
+    """A session of either service. ``agent_id`` and ``agent_name`` say whose it is on the Meibel routes."""
+
     session_id: str
     agent_id: str
     agent_name: str
@@ -125,17 +128,21 @@ class TurnRow:
     error: str | None
     started_at: str
     finished_at: str | None
+    skipped_index_ids: tuple[str, ...] = ()
 
 
-_TURN_COLUMNS = "turn_id, signal_id, state, user_message, answer, thinking, done, error, started_at, finished_at"
-_SESSION_COLUMNS = "s.session_id, s.agent_id, a.name, s.status, s.created_at, s.ended_at"
-_SESSION_TABLES = "sessions s JOIN agents a ON a.tenant = s.tenant AND a.agent_id = s.agent_id"
+_TURN_COLUMNS = (
+    "turn_id, signal_id, state, user_message, answer, thinking, done, error, started_at, finished_at, skipped_index_ids"
+)
+SESSION_COLUMNS = "s.session_id, s.agent_id, a.name, s.status, s.created_at, s.ended_at"
+SESSION_TABLES = "sessions s JOIN agents a ON a.tenant = s.tenant AND a.agent_id = s.agent_id"
 
 
 def _turn(row: tuple[Any, ...]) -> TurnRow:
-    turn_id, signal_id, state, message, answer, thinking, done, error, started_at, finished_at = row
+    turn_id, signal_id, state, message, answer, thinking, done, error, started_at, finished_at, skipped = row
     loaded = load_done(done) if done is not None else None
-    return TurnRow(turn_id, signal_id, state, message, answer, thinking, loaded, error, started_at, finished_at)
+    ids = tuple(json.loads(skipped))
+    return TurnRow(turn_id, signal_id, state, message, answer, thinking, loaded, error, started_at, finished_at, ids)
 
 
 # Sessions
@@ -154,15 +161,20 @@ def create_session(
     return session
 
 
-def find_session(conn: sqlite3.Connection, tenant: str, session_id: str) -> SessionRow | None:
+def find_session(
+    conn: sqlite3.Connection, tenant: str, session_id: str, service: ServiceName | None = None
+) -> SessionRow | None:
+    """The tenant's session of that id, of one service or of any."""
     row = conn.execute(
-        f"SELECT {_SESSION_COLUMNS} FROM {_SESSION_TABLES} WHERE s.tenant = ? AND s.session_id = ?",  # noqa: S608
-        (tenant, session_id),
+        f"SELECT {SESSION_COLUMNS} FROM {SESSION_TABLES}"  # noqa: S608
+        " WHERE s.tenant = ? AND s.session_id = ? AND (? IS NULL OR s.service = ?)",
+        (tenant, session_id, service, service),
     ).fetchone()
     return SessionRow(*row) if row else None
 
 
 def count_sessions(conn: sqlite3.Connection, tenant: str) -> int:
+    """How many sessions the tenant has, of both services."""
     (count,) = conn.execute("SELECT count(*) FROM sessions WHERE tenant = ?", (tenant,)).fetchone()
     return int(count)
 
@@ -178,15 +190,15 @@ def list_sessions(
     offset: int = 0,
     limit: int = -1,
 ) -> tuple[list[SessionRow], int]:
-    """One page of an agent's sessions, and how many there are in all."""
-    where = "s.tenant = ? AND s.agent_id = ? AND (? IS NULL OR s.status = ?)"
+    """One page of an agent's Meibel sessions, and how many there are in all."""
+    where = "s.service = 'meibel' AND s.tenant = ? AND s.agent_id = ? AND (? IS NULL OR s.status = ?)"
     parameters = (tenant, agent_id, status, status)
     direction = "DESC" if descending else "ASC"
     order = f"s.created_at {direction}, s.rowid {direction}"
     if sort_by == "status":
         order = f"s.status {direction}, {order}"
     rows = conn.execute(
-        f"SELECT {_SESSION_COLUMNS} FROM {_SESSION_TABLES} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608
+        f"SELECT {SESSION_COLUMNS} FROM {SESSION_TABLES} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608
         (*parameters, limit, offset),
     ).fetchall()
     (total,) = conn.execute(f"SELECT count(*) FROM sessions s WHERE {where}", parameters).fetchone()  # noqa: S608
@@ -217,12 +229,13 @@ def require_free(conn: sqlite3.Connection, tenant: str, session_id: str) -> None
     """See that the session accepts a turn now.
 
     Raises:
-        SessionEndedError: it has a final status.
+        SessionEndedError: it has a final status, or was deleted a moment ago.
         SessionBusyError: a turn of it is running.
     """
-    (status,) = conn.execute(
+    row = conn.execute(
         "SELECT status FROM sessions WHERE tenant = ? AND session_id = ?", (tenant, session_id)
     ).fetchone()
+    status = row[0] if row else "deleted"
     if status != RUNNING:
         raise SessionEndedError(f"session {session_id} has ended ({status}); create a new one", session_id=session_id)
     running = conn.execute(
@@ -243,13 +256,15 @@ def begin_turn(
     session_id: str,
     user_message: str,
     files: Sequence[FileRow] = (),
+    skipped_index_ids: Sequence[str] = (),
 ) -> TurnRow:
     """Store the user's message and its files; the turn now runs. Raises what ``require_free`` raises."""
     require_free(conn, tenant, session_id)
+    signal_id = ids.next(conn, tenant, "signal")
     row = conn.execute(
-        "INSERT INTO turns (tenant, session_id, signal_id, state, user_message, started_at)"  # noqa: S608
-        f" VALUES (?, ?, ?, 'running', ?, ?) RETURNING {_TURN_COLUMNS}",
-        (tenant, session_id, ids.next(conn, tenant, "signal"), user_message, now()),
+        "INSERT INTO turns (tenant, session_id, signal_id, state, user_message, started_at, skipped_index_ids)"  # noqa: S608
+        f" VALUES (?, ?, ?, 'running', ?, ?, ?) RETURNING {_TURN_COLUMNS}",
+        (tenant, session_id, signal_id, user_message, now(), dump_json(list(skipped_index_ids))),
     ).fetchone()
     turn = _turn(row)
     conn.executemany(
