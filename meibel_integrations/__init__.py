@@ -12,18 +12,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from meibel_integrations import errors as errors
     from meibel_integrations import models as models
+    from meibel_integrations.client import AsyncLlamaCloudChatClient as AsyncLlamaCloudChatClient
     from meibel_integrations.client import AsyncMeibelClient as AsyncMeibelClient
+    from meibel_integrations.client import LlamaCloudChatClient as LlamaCloudChatClient
     from meibel_integrations.client import MeibelClient as MeibelClient
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "AsyncLlamaCloudChatClient": "meibel_integrations.client",
+    "LlamaCloudChatClient": "meibel_integrations.client",
     "AsyncMeibelClient": "meibel_integrations.client",
     "MeibelClient": "meibel_integrations.client",
 }
 _MODULES = frozenset({"errors", "models"})
 
-__all__ = ["AsyncMeibelClient", "MeibelClient", "__version__", "errors", "models"]
+__all__ = [
+    "AsyncLlamaCloudChatClient",
+    "AsyncMeibelClient",
+    "LlamaCloudChatClient",
+    "MeibelClient",
+    "__version__",
+    "errors",
+    "models",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -59,7 +59,9 @@ class Session(_Model):
     """A conversation on the service.
 
     ``created_at`` is the service's own time where it says one, otherwise the first message's time, else ``None``.
-    ``status`` is the session's (RUNNING, COMPLETED, FAILED, CANCELED, TERMINATED), never a turn's.
+    ``status`` is the session's (RUNNING, COMPLETED, FAILED, CANCELED, TERMINATED), never a turn's. What follows
+    ``updated_at`` is LlamaCloud's: the indexes that the session is bound to (``None``: unbound), and the events of a
+    full session as the service tells them.
     """
 
     id: str
@@ -70,6 +72,22 @@ class Session(_Model):
     status: str | None = None
     messages_count: int | None = None
     token_usage: list[dict[str, Any]] = []
+    updated_at: datetime | None = None
+    title: str | None = None
+    index_ids: list[str] | None = None
+    shared_access: str | None = None
+    job_metadata: dict[str, Any] | None = None
+    events: list[dict[str, Any]] = []
+
+    @property
+    def session_id(self) -> str:
+        """The same as ``id``, as LlamaCloud names it."""
+        return self.id
+
+    @property
+    def generated_title(self) -> str | None:
+        """The same as ``title``, as LlamaCloud names it."""
+        return self.title
 
 
 class Agent(_Model):
@@ -190,6 +208,7 @@ class Reply(_Model):
     finish_reason: str | None = None
     recovered: bool = False
     warnings: list[str] = []
+    skipped_index_ids: list[str] = []
 
 
 EventType = Literal[

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from meibel_integrations.client.async_ import AsyncMeibelClient
+from meibel_integrations.client.async_ import AsyncLlamaCloudChatClient, AsyncMeibelClient
 from meibel_integrations.client.streams import AsyncChatStream, ChatStream
-from meibel_integrations.client.sync import MeibelClient
+from meibel_integrations.client.sync import LlamaCloudChatClient, MeibelClient
 
-__all__ = ["AsyncChatStream", "AsyncMeibelClient", "ChatStream", "MeibelClient"]
+__all__ = [
+    "AsyncChatStream",
+    "AsyncLlamaCloudChatClient",
+    "AsyncMeibelClient",
+    "ChatStream",
+    "LlamaCloudChatClient",
+    "MeibelClient",
+]

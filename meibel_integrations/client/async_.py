@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from pydantic import SecretStr
 
 from meibel_integrations.client.arguments import File
-from meibel_integrations.client.calls import MeibelCalls
+from meibel_integrations.client.calls import LlamaCloudCalls, MeibelCalls
 from meibel_integrations.client.streams import AsyncChatStream
 from meibel_integrations.config import ClientConfig, RetryPolicy, Timeouts, resolve
 from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.models import Message, Reply, Session
 from meibel_integrations.protocol import flows
+from meibel_integrations.protocol.agents import SharedAccess
+from meibel_integrations.protocol.dialects.base import Dialect
+from meibel_integrations.protocol.dialects.llamacloud import MAX_PROMPT_CHARS, LlamaCloudDialect
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
 from meibel_integrations.protocol.reconcile import OnAmbiguous, Recovery
 from meibel_integrations.protocol.text import Partials
@@ -25,19 +29,19 @@ from meibel_integrations.transports.pools import AsyncPool, shared_async_pool
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["AsyncMeibelClient"]
+__all__ = ["AsyncHostedClient", "AsyncLlamaCloudChatClient", "AsyncMeibelClient"]
 
 T = TypeVar("T")
 
 
-class AsyncMeibelClient:
-    """The async twin of :class:`~meibel_integrations.MeibelClient`, with the same arguments.
+class AsyncHostedClient:
+    """What the async clients of all services have in common; the twin of ``HostedClient``, with the same arguments.
 
     Nothing is bound to an event loop before a request is made on it, so one client serves several ``asyncio.run``
     calls. Also an async context manager. ``http_client`` is your own ``httpx.AsyncClient``.
     """
 
-    dialect = MeibelDialect()
+    dialect: Dialect
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class AsyncMeibelClient:
             allow_insecure_http=allow_insecure_http,
         )
         self.partials: Partials = partials
-        recovery = Recovery(reconcile_grace, reconcile_deadline, on_ambiguous)
+        self.recovery = Recovery(reconcile_grace, reconcile_deadline, on_ambiguous)
         self._clock = clock or SystemClock()
         header = self.dialect.key_header(self.config.api_key.get_secret_value())
         self._transport: AsyncTransport | None = (
@@ -72,9 +76,10 @@ class AsyncMeibelClient:
             if http_client is None
             else AsyncHttpxTransport(self.config, header, http_client)
         )
-        calls = MeibelCalls(self.dialect, self.policy, partials, recovery)
-        self.agents = AsyncAgents(self, calls)
-        self.sessions = AsyncSessions(self, calls)
+        self._ready()
+
+    def _ready(self) -> None:
+        """Called when the settings are complete: a service's client adds its calls."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.config.base_url!r})"
@@ -84,17 +89,17 @@ class AsyncMeibelClient:
         """How requests are retried."""
         return self.config.retry
 
-    async def run(self, flow: flows.Flow[T]) -> T:
+    async def run_flow(self, flow: flows.Flow[T]) -> T:
         """Runs a flow to its result."""
         return await arun(flow, self._open_transport(), self._clock, total=self.config.timeouts.total)
 
-    def iterate(self, flow: flows.Flow[Any]) -> AsyncGenerator[Any, None]:
+    def iterate_flow(self, flow: flows.Flow[Any]) -> AsyncGenerator[Any, None]:
         """Runs a flow and yields what it emits."""
         return adrive(flow, self._open_transport(), self._clock, total=self.config.timeouts.total)
 
-    def stream(self, flow: flows.Flow[Any]) -> AsyncChatStream:
+    def stream_flow(self, flow: flows.Flow[Any]) -> AsyncChatStream:
         """Runs a flow that streams a turn; ``await`` the stream to wait for the service's acceptance."""
-        return AsyncChatStream(self.iterate(flow))
+        return AsyncChatStream(self.iterate_flow(flow))
 
     async def aclose(self) -> None:
         """Gives up the running loop's connections that no other client uses. May be called again."""
@@ -118,6 +123,18 @@ class AsyncMeibelClient:
         return self._transport
 
 
+class AsyncMeibelClient(AsyncHostedClient):
+    """Sessions and chat of Meibel agents; the key is ``MEIBEL_API_KEY`` and the address ``MEIBEL_BASE_URL`` if they are
+    not given. Settings: those of :class:`AsyncHostedClient`."""
+
+    dialect = MeibelDialect()
+
+    def _ready(self) -> None:
+        calls = MeibelCalls(self.dialect, self.policy, self.partials, self.recovery)
+        self.agents = AsyncAgents(self, calls)
+        self.sessions = AsyncSessions(self, calls)
+
+
 class AsyncAgents:
     """``client.agents``"""
 
@@ -129,7 +146,7 @@ class AsyncAgents:
         self, agent_id: str | None = None, body: Any = None, *, agent_name: str | None = None
     ) -> Session:
         """See :meth:`meibel_integrations.client.sync.Agents.create_session`."""
-        return await self._client.run(self._calls.create_session(agent_id, agent_name, body))
+        return await self._client.run_flow(self._calls.create_session(agent_id, agent_name, body))
 
     def list_sessions(
         self,
@@ -142,7 +159,7 @@ class AsyncAgents:
     ) -> AsyncIterator[Session]:
         """See :meth:`meibel_integrations.client.sync.Agents.list_sessions`; iterate with ``async for``."""
         filters = {"sort_by": sort_by, "sort_order": sort_order, "status": status}
-        return self._client.iterate(self._calls.list_sessions(agent_id, page_size, **filters))
+        return self._client.iterate_flow(self._calls.list_sessions(agent_id, page_size, **filters))
 
 
 class AsyncSessions:
@@ -156,7 +173,7 @@ class AsyncSessions:
         self, session_id: str, body: Any = None, *, user_message: str | None = None, **options: Any
     ) -> Reply:
         """See :meth:`meibel_integrations.client.sync.Sessions.send_chat_message`."""
-        return await self._client.run(self._calls.send(session_id, body, user_message, options))
+        return await self._client.run_flow(self._calls.send(session_id, body, user_message, options))
 
     def send_chat_message_stream(
         self,
@@ -171,12 +188,85 @@ class AsyncSessions:
 
         Use it with ``async for``, with or without an ``await`` before; nothing is sent until then.
         """
-        return self._client.stream(self._calls.stream(session_id, body, user_message, files, options))
+        return self._client.stream_flow(self._calls.stream(session_id, body, user_message, files, options))
 
     async def get_session_messages(self, session_id: str, *, include_tools: bool = False) -> list[Message]:
         """See :meth:`meibel_integrations.client.sync.Sessions.get_session_messages`."""
-        return await self._client.run(self._calls.messages(session_id, include_tools))
+        return await self._client.run_flow(self._calls.messages(session_id, include_tools))
 
     async def get_session(self, session_id: str) -> Session:
         """See :meth:`meibel_integrations.client.sync.Sessions.get_session`."""
-        return await self._client.run(self._calls.session(session_id))
+        return await self._client.run_flow(self._calls.session(session_id))
+
+
+class AsyncLlamaCloudChatClient(AsyncHostedClient):
+    """LlamaCloud's Index v2 chat: an agent over one or more indexes, with sessions.
+
+    The key is ``LLAMA_CLOUD_API_KEY`` and the address ``LLAMA_CLOUD_BASE_URL`` if they are not given. Settings: those
+    of :class:`AsyncHostedClient`, and:
+
+    Args:
+        organization_id, project_id: sent with every call.
+        max_prompt_chars: the longest prompt, 1,000 characters unless set; a longer one is refused before it is sent.
+    """
+
+    dialect: LlamaCloudDialect = LlamaCloudDialect()
+
+    def __init__(
+        self,
+        api_key: str | SecretStr | None = None,
+        base_url: str | None = None,
+        *,
+        organization_id: str | None = None,
+        project_id: str | None = None,
+        max_prompt_chars: int | None = MAX_PROMPT_CHARS,
+        **settings: Any,
+    ) -> None:
+        self.dialect = LlamaCloudDialect(organization_id, project_id, max_prompt_chars)
+        super().__init__(api_key, base_url, **settings)
+
+    def _ready(self) -> None:
+        self._calls = LlamaCloudCalls(self.dialect, self.policy, self.partials, self.recovery)
+
+    async def create(
+        self, index_ids: Sequence[str] | None = None, *, shared_access: SharedAccess | None = None
+    ) -> Session:
+        """Opens a session that is bound to these indexes (at most 10), or an unbound one."""
+        return await self.run_flow(self._calls.create(index_ids, shared_access))
+
+    def list(self, *, page_size: int = 50) -> AsyncIterator[Session]:
+        """Iterates over all sessions of the key, fetching pages of ``page_size`` as they are needed."""
+        return self.iterate_flow(self._calls.list(page_size))
+
+    async def retrieve(self, session_id: str) -> Session:
+        """The session with its ``events``."""
+        return await self.run_flow(self._calls.retrieve(session_id))
+
+    async def get_summary(self, session_id: str) -> Session:
+        """The session without its events."""
+        return await self.run_flow(self._calls.get_summary(session_id))
+
+    async def get_messages(self, session_id: str) -> builtins.list[Message]:
+        """The session's messages in order, read from its events."""
+        return await self.run_flow(self._calls.messages(session_id))
+
+    async def delete(self, session_id: str) -> None:
+        """Deletes the session for good."""
+        await self.run_flow(self._calls.delete(session_id))
+
+    def stream(
+        self,
+        session_id: str,
+        *,
+        prompt: str,
+        index_ids: Sequence[str] = (),
+        require_all_indexes: bool = False,
+    ) -> AsyncChatStream:
+        """Sends a prompt and streams the answer, with the same events as Meibel's clients.
+
+        ``index_ids`` are the indexes of this message; for a bound session they may be left out.
+
+        Raises:
+            PromptTooLongError: the prompt is longer than ``max_prompt_chars``; nothing was sent.
+        """
+        return self.stream_flow(self._calls.stream(session_id, prompt, index_ids, require_all_indexes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from pydantic import SecretStr
 
 from meibel_integrations.client.arguments import File
-from meibel_integrations.client.calls import MeibelCalls
+from meibel_integrations.client.calls import LlamaCloudCalls, MeibelCalls
 from meibel_integrations.client.streams import ChatStream
 from meibel_integrations.config import ClientConfig, RetryPolicy, Timeouts, resolve
 from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.models import Message, Reply, Session
 from meibel_integrations.protocol import flows
+from meibel_integrations.protocol.agents import SharedAccess
+from meibel_integrations.protocol.dialects.base import Dialect
+from meibel_integrations.protocol.dialects.llamacloud import MAX_PROMPT_CHARS, LlamaCloudDialect
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
 from meibel_integrations.protocol.reconcile import OnAmbiguous, Recovery
 from meibel_integrations.protocol.text import Partials
@@ -25,17 +29,17 @@ from meibel_integrations.transports.pools import shared_transport
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["MeibelClient"]
+__all__ = ["HostedClient", "LlamaCloudChatClient", "MeibelClient"]
 
 T = TypeVar("T")
 
 
-class MeibelClient:
-    """Sessions and chat of Meibel agents. Thread-safe; also a context manager.
+class HostedClient:
+    """What the clients of all services have in common. Thread-safe; also a context manager.
 
     Args:
-        api_key: the key; ``MEIBEL_API_KEY`` if not given.
-        base_url: the service; ``MEIBEL_BASE_URL`` or the hosted one if not given.
+        api_key: the key; from the environment if not given.
+        base_url: the service; from the environment or the hosted one if not given.
         timeout: the longest silence of the service in seconds, or a :class:`~meibel_integrations.config.Timeouts`.
         max_retries: how often a request that never arrived, or does no harm when repeated, is sent again.
         partials: what the pieces of a streamed answer are: ``"delta"``, ``"snapshot"``, or ``"auto"`` to find out.
@@ -52,7 +56,7 @@ class MeibelClient:
         ConfigurationError: no key, or an address that the key must not be sent to.
     """
 
-    dialect = MeibelDialect()
+    dialect: Dialect
 
     def __init__(
         self,
@@ -79,7 +83,7 @@ class MeibelClient:
             allow_insecure_http=allow_insecure_http,
         )
         self.partials: Partials = partials
-        recovery = Recovery(reconcile_grace, reconcile_deadline, on_ambiguous)
+        self.recovery = Recovery(reconcile_grace, reconcile_deadline, on_ambiguous)
         self._clock = clock or SystemClock()
         header = self.dialect.key_header(self.config.api_key.get_secret_value())
         self._transport: Transport | None = (
@@ -87,9 +91,10 @@ class MeibelClient:
             if http_client is None
             else HttpxTransport(self.config, header, http_client)
         )
-        calls = MeibelCalls(self.dialect, self.policy, partials, recovery)
-        self.agents = Agents(self, calls)
-        self.sessions = Sessions(self, calls)
+        self._ready()
+
+    def _ready(self) -> None:
+        """Called when the settings are complete: a service's client adds its calls."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.config.base_url!r})"
@@ -99,15 +104,15 @@ class MeibelClient:
         """How requests are retried."""
         return self.config.retry
 
-    def run(self, flow: flows.Flow[T]) -> T:
+    def run_flow(self, flow: flows.Flow[T]) -> T:
         """Runs a flow to its result."""
         return run(flow, self._open_transport(), self._clock, total=self.config.timeouts.total)
 
-    def iterate(self, flow: flows.Flow[Any]) -> Iterator[Any]:
+    def iterate_flow(self, flow: flows.Flow[Any]) -> Iterator[Any]:
         """Runs a flow and yields what it emits."""
         return drive(flow, self._open_transport(), self._clock, total=self.config.timeouts.total)
 
-    def stream(self, flow: flows.Flow[Any]) -> ChatStream:
+    def stream_flow(self, flow: flows.Flow[Any]) -> ChatStream:
         """Runs a flow that streams a turn; returns once the service has accepted it."""
         total = self.config.timeouts.total
         return ChatStream(drive(flow, self._open_transport(), self._clock, total=total)).open()
@@ -130,6 +135,18 @@ class MeibelClient:
         return self._transport
 
 
+class MeibelClient(HostedClient):
+    """Sessions and chat of Meibel agents; the key is ``MEIBEL_API_KEY`` and the address ``MEIBEL_BASE_URL`` if they are
+    not given. Settings: those of :class:`HostedClient`."""
+
+    dialect = MeibelDialect()
+
+    def _ready(self) -> None:
+        calls = MeibelCalls(self.dialect, self.policy, self.partials, self.recovery)
+        self.agents = Agents(self, calls)
+        self.sessions = Sessions(self, calls)
+
+
 class Agents:
     """``client.agents``"""
 
@@ -144,7 +161,7 @@ class Agents:
 
         ``body`` may be a :class:`~meibel_integrations.models.CreateSessionRequest` or a mapping of its fields.
         """
-        return self._client.run(self._calls.create_session(agent_id, agent_name, body))
+        return self._client.run_flow(self._calls.create_session(agent_id, agent_name, body))
 
     def list_sessions(
         self,
@@ -157,7 +174,7 @@ class Agents:
     ) -> Iterator[Session]:
         """Iterates over all sessions of an agent, fetching pages of ``page_size`` as they are needed."""
         filters = {"sort_by": sort_by, "sort_order": sort_order, "status": status}
-        return self._client.iterate(self._calls.list_sessions(agent_id, page_size, **filters))
+        return self._client.iterate_flow(self._calls.list_sessions(agent_id, page_size, **filters))
 
 
 class Sessions:
@@ -178,7 +195,7 @@ class Sessions:
         Raises:
             TurnOutcomeUnknown: the connection broke, or the service failed, before it answered.
         """
-        return self._client.run(self._calls.send(session_id, body, user_message, options))
+        return self._client.run_flow(self._calls.send(session_id, body, user_message, options))
 
     def send_chat_message_stream(
         self,
@@ -193,12 +210,83 @@ class Sessions:
 
         ``files`` are paths, ``(name, bytes)`` pairs or binary file objects.
         """
-        return self._client.stream(self._calls.stream(session_id, body, user_message, files, options))
+        return self._client.stream_flow(self._calls.stream(session_id, body, user_message, files, options))
 
     def get_session_messages(self, session_id: str, *, include_tools: bool = False) -> list[Message]:
         """The session's messages in order. Their text is raw: what was sent and answered, byte for byte."""
-        return self._client.run(self._calls.messages(session_id, include_tools))
+        return self._client.run_flow(self._calls.messages(session_id, include_tools))
 
     def get_session(self, session_id: str) -> Session:
         """The session's details."""
-        return self._client.run(self._calls.session(session_id))
+        return self._client.run_flow(self._calls.session(session_id))
+
+
+class LlamaCloudChatClient(HostedClient):
+    """LlamaCloud's Index v2 chat: an agent over one or more indexes, with sessions.
+
+    The key is ``LLAMA_CLOUD_API_KEY`` and the address ``LLAMA_CLOUD_BASE_URL`` if they are not given. Settings: those
+    of :class:`HostedClient`, and:
+
+    Args:
+        organization_id, project_id: sent with every call.
+        max_prompt_chars: the longest prompt, 1,000 characters unless set; a longer one is refused before it is sent.
+    """
+
+    dialect: LlamaCloudDialect = LlamaCloudDialect()
+
+    def __init__(
+        self,
+        api_key: str | SecretStr | None = None,
+        base_url: str | None = None,
+        *,
+        organization_id: str | None = None,
+        project_id: str | None = None,
+        max_prompt_chars: int | None = MAX_PROMPT_CHARS,
+        **settings: Any,
+    ) -> None:
+        self.dialect = LlamaCloudDialect(organization_id, project_id, max_prompt_chars)
+        super().__init__(api_key, base_url, **settings)
+
+    def _ready(self) -> None:
+        self._calls = LlamaCloudCalls(self.dialect, self.policy, self.partials, self.recovery)
+
+    def create(self, index_ids: Sequence[str] | None = None, *, shared_access: SharedAccess | None = None) -> Session:
+        """Opens a session that is bound to these indexes (at most 10), or an unbound one."""
+        return self.run_flow(self._calls.create(index_ids, shared_access))
+
+    def list(self, *, page_size: int = 50) -> Iterator[Session]:
+        """Iterates over all sessions of the key, fetching pages of ``page_size`` as they are needed."""
+        return self.iterate_flow(self._calls.list(page_size))
+
+    def retrieve(self, session_id: str) -> Session:
+        """The session with its ``events``."""
+        return self.run_flow(self._calls.retrieve(session_id))
+
+    def get_summary(self, session_id: str) -> Session:
+        """The session without its events."""
+        return self.run_flow(self._calls.get_summary(session_id))
+
+    def get_messages(self, session_id: str) -> builtins.list[Message]:
+        """The session's messages in order, read from its events."""
+        return self.run_flow(self._calls.messages(session_id))
+
+    def delete(self, session_id: str) -> None:
+        """Deletes the session for good."""
+        self.run_flow(self._calls.delete(session_id))
+
+    def stream(
+        self,
+        session_id: str,
+        *,
+        prompt: str,
+        index_ids: Sequence[str] = (),
+        require_all_indexes: bool = False,
+    ) -> ChatStream:
+        """Sends a prompt and streams the answer, with the same events as Meibel's clients.
+
+        ``index_ids`` are the indexes of this message; for a bound session they may be left out.
+
+        Raises:
+            PromptTooLongError: the prompt is longer than ``max_prompt_chars``; nothing was sent.
+        """
+        return self.stream_flow(self._calls.stream(session_id, prompt, index_ids, require_all_indexes))

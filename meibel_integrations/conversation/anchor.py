@@ -10,21 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["AgentRef", "Anchor", "Lineage", "ordinal_marker"]
+from meibel_integrations.protocol.agents import AgentRef
 
-
-@dataclass(frozen=True, slots=True)
-class AgentRef:
-    """The agent that a model talks to, named by id or by name as its user gave it."""
-
-    id: str | None = None
-    name: str | None = None
-
-    def is_named_by(self, metadata: Mapping[str, Any]) -> bool:
-        """Whether an answer's metadata names this agent."""
-        if self.id is not None:
-            return metadata.get("agent_id") == self.id
-        return self.name is not None and metadata.get("agent_name") == self.name
+__all__ = ["Anchor", "Lineage", "ordinal_marker"]
 
 
 @dataclass(frozen=True, slots=True)

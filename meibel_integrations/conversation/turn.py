@@ -13,7 +13,7 @@ from typing import Any
 
 from meibel_integrations import errors
 from meibel_integrations.config import RetryPolicy
-from meibel_integrations.conversation.anchor import AgentRef, Anchor, Lineage, ordinal_marker
+from meibel_integrations.conversation.anchor import Anchor, Lineage, ordinal_marker
 from meibel_integrations.conversation.heads import HEADS, Head, Heads, current_owner
 from meibel_integrations.conversation.items import Item, digest
 from meibel_integrations.conversation.lineage import divergence
@@ -30,6 +30,7 @@ from meibel_integrations.conversation.plan import (
 from meibel_integrations.conversation.seeding import write
 from meibel_integrations.models import ChatMessageRequest, CreateSessionRequest, Message, Reply
 from meibel_integrations.protocol import flows
+from meibel_integrations.protocol.agents import AgentRef
 from meibel_integrations.protocol.dialects.base import Dialect
 from meibel_integrations.protocol.reconcile import OnAmbiguous, Recovery
 from meibel_integrations.protocol.requests import FilePart
@@ -95,8 +96,7 @@ class Outcome:
         """The answer's metadata: plain JSON, and what later calls find the session by."""
         reply = self.reply
         found: dict[str, Any] = {
-            "agent_id": self.agent.id,
-            "agent_name": self.agent.name,
+            **_agent_json(self.agent),
             "session_id": reply.session_id,
             "signal_id": reply.signal_id,
             "finish_reason": reply.finish_reason or "stop",
@@ -115,6 +115,13 @@ class Outcome:
             for key in ("session_id", "signal_id", "lineage"):
                 found[key] = None
         return found
+
+
+def _agent_json(agent: AgentRef) -> dict[str, Any]:
+    """The names that :meth:`AgentRef.is_named_by` looks for."""
+    if agent.index_ids is not None:
+        return {"index_ids": list(agent.index_ids)}
+    return {"agent_id": agent.id, "agent_name": agent.name}
 
 
 def source_json(source: Any) -> dict[str, Any]:
@@ -320,6 +327,7 @@ class ConversationCall:
             include_thinking=options.include_thinking or None,
             include_tool_activity=options.include_tool_activity or None,
         )
+        self._check(plan, body)
         session_id, agent = yield from self._session(plan, body)
         self.session_id = session_id
 
@@ -345,6 +353,7 @@ class ConversationCall:
                 partials=options.partials,
                 recovery=recovery,
                 settle=settle,
+                agent=self.agent,
             )
         except (errors.APIError, errors.NotSentError, errors.RedirectError, errors.InvalidInputError):
             self.heads.release(self.service, session_id)  # provably not run
@@ -357,22 +366,30 @@ class ConversationCall:
                 self.heads.abandon(self.service, session_id)
             raise
 
+    def _check(self, plan: Plan, body: ChatMessageRequest) -> None:
+        try:
+            flows.check_turn(self.dialect, body)
+        except errors.InvalidInputError as error:
+            if plan.session_id is not None:
+                self.heads.release(self.service, plan.session_id)
+            if isinstance(error, errors.PromptTooLongError) and len(plan.items) > 1:
+                asked = sum(len(item.text) for item in plan.items if item.role == "user")
+                raise errors.PromptTooLongError(
+                    f"{error} It carries instructions or earlier messages besides the question: {len(plan.items)} "
+                    f"messages, {asked:,} characters of them the user's. A session that goes on needs to be sent the "
+                    "new question only; continue one, or pass a shorter list."
+                ) from None
+            raise
+
     def _session(self, plan: Plan, body: ChatMessageRequest) -> flows.Flow[tuple[str, AgentRef]]:
         """The session to send to, with the turn in flight; a new one only for a message that can be sent."""
         if plan.session_id is not None:
             self.heads.sending(self.service, plan.session_id, body.user_message, plan.ordinal)
             return plan.session_id, self.agent
-        flows.check_turn(body)
-        session = yield from flows.create_session(
-            self.dialect,
-            self.policy,
-            agent_id=self.agent.id,
-            agent_name=self.agent.name,
-            options=self.options.session_options,
-        )
+        session = yield from flows.create_session(self.dialect, self.policy, self.agent, self.options.session_options)
         self.heads.open(self.service, session.id, current_owner())
         self.heads.sending(self.service, session.id, body.user_message, 1)
-        return session.id, AgentRef(session.agent_id or self.agent.id, session.agent_name or self.agent.name)
+        return session.id, self.agent.with_seen(session.agent_id, session.agent_name)
 
     def _record(self, plan: Plan, agent: AgentRef, session_id: str, reply: Reply) -> None:
         answer = digest(Item("assistant", reply.message))

@@ -20,7 +20,6 @@ from pydantic import ConfigDict, Field, model_validator
 
 from meibel_integrations import __version__
 from meibel_integrations.config import Timeouts
-from meibel_integrations.conversation.anchor import AgentRef
 from meibel_integrations.conversation.plan import CheckHead, OnDivergence
 from meibel_integrations.conversation.turn import CallOptions, ConversationCall
 from meibel_integrations.errors import MeibelIntegrationError
@@ -28,6 +27,7 @@ from meibel_integrations.langchain.answers import Answer
 from meibel_integrations.langchain.errors import as_langchain_error
 from meibel_integrations.langchain.messages import to_items
 from meibel_integrations.models import CreateSessionRequest
+from meibel_integrations.protocol.agents import AgentRef
 from meibel_integrations.protocol.reconcile import OnAmbiguous
 from meibel_integrations.protocol.text import Partials
 
@@ -209,7 +209,7 @@ class HostedChatModel(BaseChatModel):
         client = self._client()
         answer = self._answer(client, messages, kwargs)
         try:
-            with closing(client.stream(answer.call.flow())) as events:
+            with closing(client.stream_flow(answer.call.flow())) as events:
                 for event in events:
                     answer.take(event)
         except MeibelIntegrationError as error:
@@ -226,7 +226,7 @@ class HostedChatModel(BaseChatModel):
         client = self._async_client()
         answer = self._answer(client, messages, kwargs)
         try:
-            async with aclosing(client.stream(answer.call.flow())) as events:
+            async with aclosing(client.stream_flow(answer.call.flow())) as events:
                 async for event in events:
                     answer.take(event)
         except MeibelIntegrationError as error:
@@ -243,7 +243,7 @@ class HostedChatModel(BaseChatModel):
         client = self._client()
         answer = self._answer(client, messages, kwargs)
         try:
-            with closing(client.stream(answer.call.flow())) as events:
+            with closing(client.stream_flow(answer.call.flow())) as events:
                 for event in events:
                     chunk = answer.chunk(event)
                     if chunk is not None:
@@ -263,7 +263,7 @@ class HostedChatModel(BaseChatModel):
         client = self._async_client()
         answer = self._answer(client, messages, kwargs)
         try:
-            async with aclosing(client.stream(answer.call.flow())) as events:
+            async with aclosing(client.stream_flow(answer.call.flow())) as events:
                 async for event in events:
                     chunk = answer.chunk(event)
                     if chunk is not None:
@@ -288,6 +288,6 @@ class HostedChatModel(BaseChatModel):
         )
         agent = self._agent()
         # a model that only knows its session goes on behind any answer of it
-        items = to_items(messages, provider=self.provider, agent=agent if agent.id or agent.name else None)
+        items = to_items(messages, provider=self.provider, agent=agent if agent.known else None)
         call = ConversationCall(client.dialect, client.policy, client.config.base_url, agent, items, options)
         return Answer(call, self.provider, self._model_label)

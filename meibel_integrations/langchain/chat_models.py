@@ -10,10 +10,10 @@ from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from meibel_integrations.client import AsyncMeibelClient, MeibelClient
 from meibel_integrations.client.arguments import session_options
 from meibel_integrations.client.pair import ClientPair
-from meibel_integrations.conversation.anchor import AgentRef
 from meibel_integrations.langchain.base import HostedChatModel
 from meibel_integrations.langchain.messages import register
 from meibel_integrations.models import CreateSessionRequest
+from meibel_integrations.protocol.agents import AgentRef
 
 __all__ = ["ChatMeibel"]
 

@@ -16,13 +16,14 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 from meibel_integrations.client import AsyncMeibelClient, MeibelClient
 from meibel_integrations.client.arguments import session_options as checked_options
 from meibel_integrations.client.pair import ClientPair
-from meibel_integrations.conversation.anchor import AgentRef, ordinal_marker
+from meibel_integrations.conversation.anchor import ordinal_marker
 from meibel_integrations.conversation.items import Item, digest, turns
 from meibel_integrations.conversation.seeding import read, read_history
 from meibel_integrations.errors import InvalidInputError
 from meibel_integrations.langchain.messages import to_items
 from meibel_integrations.models import CreateSessionRequest, Message
 from meibel_integrations.protocol import flows
+from meibel_integrations.protocol.agents import AgentRef
 
 __all__ = ["MeibelChatMessageHistory"]
 
@@ -77,13 +78,13 @@ class MeibelChatMessageHistory(BaseChatMessageHistory):
     def session_id(self) -> str:
         """The session; opened now if the history is not bound to one yet."""
         if self._session_id is None:
-            self._session_id = self._clients.client.run(self._open()).id
+            self._session_id = self._clients.client.run_flow(self._open()).id
         return self._session_id
 
     async def aget_session_id(self) -> str:
         """The async twin of :attr:`session_id`."""
         if self._session_id is None:
-            self._session_id = (await self._clients.async_client.run(self._open())).id
+            self._session_id = (await self._clients.async_client.run_flow(self._open())).id
         return self._session_id
 
     # mypy: the base class has an attribute here, and documents that a property may take its place
@@ -92,12 +93,12 @@ class MeibelChatMessageHistory(BaseChatMessageHistory):
         """The conversation; instructions are not part of it. Empty until the history is bound to a session."""
         if self._session_id is None:
             return []
-        return self._to_langchain(self._clients.client.run(self._read()))
+        return self._to_langchain(self._clients.client.run_flow(self._read()))
 
     async def aget_messages(self) -> list[BaseMessage]:
         if self._session_id is None:
             return []
-        return self._to_langchain(await self._clients.async_client.run(self._read()))
+        return self._to_langchain(await self._clients.async_client.run_flow(self._read()))
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Notes messages that the session has, and binds an unbound history to the session of their answer.
@@ -106,12 +107,12 @@ class MeibelChatMessageHistory(BaseChatMessageHistory):
             InvalidInputError: the session does not have them. A message gets into a session by a turn only.
         """
         if not self._vouched(messages):
-            self._require(messages, self._clients.client.run(self._read()))
+            self._require(messages, self._clients.client.run_flow(self._read()))
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """The async twin of :meth:`add_messages`."""
         if not self._vouched(messages):
-            self._require(messages, await self._clients.async_client.run(self._read()))
+            self._require(messages, await self._clients.async_client.run_flow(self._read()))
 
     def clear(self) -> None:
         """Lets go of the session: the next conversation gets a new one.
@@ -141,13 +142,7 @@ class MeibelChatMessageHistory(BaseChatMessageHistory):
         await self._clients.aclose()
 
     def _open(self) -> flows.Flow[Any]:
-        return flows.create_session(
-            MeibelClient.dialect,
-            self._clients.config.retry,
-            agent_id=self._agent.id,
-            agent_name=self._agent.name,
-            options=self._options,
-        )
+        return flows.create_session(MeibelClient.dialect, self._clients.config.retry, self._agent, self._options)
 
     def _read(self) -> flows.Flow[list[Message]]:
         assert self._session_id is not None

@@ -16,9 +16,10 @@ from langchain_core.messages import content as blocks
 from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import ToolMessage
 
-from meibel_integrations.conversation.anchor import AgentRef, Anchor
+from meibel_integrations.conversation.anchor import Anchor
 from meibel_integrations.conversation.items import Item, Role
 from meibel_integrations.errors import InvalidInputError
+from meibel_integrations.protocol.agents import AgentRef
 
 __all__ = ["THINKING", "TOOL_ACTIVITY", "register", "to_items"]
 

@@ -17,7 +17,6 @@ from pydantic import SecretStr
 
 from meibel_integrations.client.pair import ClientPair
 from meibel_integrations.config import Timeouts
-from meibel_integrations.conversation.anchor import AgentRef
 from meibel_integrations.conversation.plan import CheckHead, OnDivergence
 from meibel_integrations.conversation.turn import CallOptions
 from meibel_integrations.errors import ConfigurationError, InvalidInputError
@@ -27,6 +26,7 @@ from meibel_integrations.llamaindex.streaming import HostedChatResponse, HostedS
 from meibel_integrations.llamaindex.tracing import TurnTrace
 from meibel_integrations.llamaindex.turns import EngineTurn
 from meibel_integrations.models import CreateSessionRequest
+from meibel_integrations.protocol.agents import AgentRef
 from meibel_integrations.protocol.reconcile import OnAmbiguous
 from meibel_integrations.protocol.text import Partials
 
@@ -184,11 +184,11 @@ class HostedChatEngine(BaseChatEngine):
 
         What other engines and processes add shows after this engine's next turn, or with ``check_head="always"``.
         """
-        return to_chat_messages(self._clients.client.run(self._session.read()))
+        return to_chat_messages(self._clients.client.run_flow(self._session.read()))
 
     async def aget_chat_history(self) -> list[ChatMessage]:
         """The async twin of :attr:`chat_history`."""
-        return to_chat_messages(await self._clients.async_client.run(self._session.read()))
+        return to_chat_messages(await self._clients.async_client.run_flow(self._session.read()))
 
     @trace_method("chat")
     def chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> HostedChatResponse:

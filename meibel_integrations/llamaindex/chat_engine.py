@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Self
 
 from meibel_integrations.client import AsyncMeibelClient, MeibelClient
 from meibel_integrations.client.arguments import session_options as checked_options
-from meibel_integrations.conversation.anchor import AgentRef
 from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.llamaindex.base import HostedChatEngine
 from meibel_integrations.models import CreateSessionRequest
+from meibel_integrations.protocol.agents import AgentRef
 
 __all__ = ["MeibelChatEngine"]
 

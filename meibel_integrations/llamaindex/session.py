@@ -10,12 +10,12 @@ from threading import Lock
 
 from meibel_integrations import errors
 from meibel_integrations.config import ClientConfig
-from meibel_integrations.conversation.anchor import AgentRef
 from meibel_integrations.conversation.items import Item, system_texts, turns
 from meibel_integrations.conversation.plan import OnDivergence
 from meibel_integrations.conversation.seeding import read_history
 from meibel_integrations.conversation.turn import CallOptions, ConversationCall, Outcome
 from meibel_integrations.protocol import flows
+from meibel_integrations.protocol.agents import AgentRef
 from meibel_integrations.protocol.dialects.base import Dialect
 
 __all__ = ["HeldSession"]

@@ -77,7 +77,7 @@ class EngineTurn:
         """Sends the turn; returns when the service has accepted it, so that a refusal raises here."""
         self._trace.start()
         try:
-            stream: ChatStream = client.stream(self._flow())
+            stream: ChatStream = client.stream_flow(self._flow())
         except BaseException as error:
             self.fail(error)
             raise
@@ -92,7 +92,7 @@ class EngineTurn:
             await asyncio.sleep(0)
         self._trace.start()
         try:
-            stream: AsyncChatStream = await client.stream(self._flow())
+            stream: AsyncChatStream = await client.stream_flow(self._flow())
         except BaseException as error:
             self.fail(error)
             raise

@@ -30,8 +30,9 @@ __all__ = [
     "WireEvent",
 ]
 
-Reading = Literal["delta", "whole", "partial"]
-"""How a piece of text is meant: new text only, everything so far, or one of the two without saying which."""
+Reading = Literal["delta", "partial", "block"]
+"""How a piece of text is meant: new text only; new text or everything so far, without saying which; or the whole of
+the block that the last deltas began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ class Completed:
     artifacts: list[Artifact] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     tools: list[ToolActivity] = field(default_factory=list)
+    skipped_index_ids: list[str] = field(default_factory=list)
     data: Any = None
 
 

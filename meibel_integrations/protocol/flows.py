@@ -23,7 +23,9 @@ from meibel_integrations.models import (
     Usage,
 )
 from meibel_integrations.protocol import payloads
+from meibel_integrations.protocol.agents import AgentRef
 from meibel_integrations.protocol.dialects.base import Dialect
+from meibel_integrations.protocol.dialects.llamacloud import LlamaCloudDialect
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
 from meibel_integrations.protocol.encoding import Decoder
 from meibel_integrations.protocol.events import Completed, Failed
@@ -57,7 +59,9 @@ __all__ = [
     "get_last_usage",
     "get_session",
     "has_ended",
+    "list_chats",
     "list_sessions",
+    "read_chat",
     "send_turn",
     "stream_turn",
 ]
@@ -147,18 +151,11 @@ def fetch(request: Request, policy: RetryPolicy) -> Flow[Any]:
 
 
 def create_session(
-    dialect: Dialect,
-    policy: RetryPolicy,
-    *,
-    agent_id: str | None = None,
-    agent_name: str | None = None,
-    options: CreateSessionRequest | None = None,
+    dialect: Dialect, policy: RetryPolicy, agent: AgentRef, options: CreateSessionRequest | None = None
 ) -> Flow[Session]:
-    """Opens a session with an agent, named by exactly one of id and name."""
-    if (agent_id is None) == (agent_name is None):
-        raise errors.InvalidInputError("Name the agent by agent_id or by agent_name, by one of the two.")
-    body = yield from fetch(dialect.create_session(agent_id=agent_id, agent_name=agent_name, options=options), policy)
-    return dialect.read_session(body, agent_id=agent_id, agent_name=agent_name)
+    """Opens a session."""
+    body = yield from fetch(dialect.create_session(agent, options), policy)
+    return dialect.read_session(body, agent)
 
 
 def list_sessions(
@@ -173,7 +170,7 @@ def list_sessions(
     while True:
         body = yield from fetch(dialect.list_sessions(agent_id, offset=offset, limit=page_size, **filters), policy)
         page = payloads.mappings(body if isinstance(body, list) else payloads.mapping(body).get("data"))
-        new = [s for s in (dialect.read_session(item, agent_id=agent_id) for item in page) if s.id not in seen]
+        new = [s for s in (dialect.read_session(item, AgentRef(agent_id)) for item in page) if s.id not in seen]
         for session in new:
             seen.add(session.id)
             yield Emit(session)
@@ -181,6 +178,27 @@ def list_sessions(
         total = payloads.integer(payloads.mapping(body).get("total"))
         if not new or (total is not None and offset >= total):
             return len(seen)
+
+
+def list_chats(dialect: LlamaCloudDialect, policy: RetryPolicy, *, page_size: int = 50) -> Flow[int]:
+    """Emits a key's LlamaCloud sessions, page by page; returns their number."""
+    seen: set[str] = set()
+    token: str | None = None
+    while True:
+        body = yield from fetch(dialect.list_sessions(page_size=page_size, page_token=token), policy)
+        page = [dialect.read_session(item) for item in payloads.mappings(payloads.mapping(body).get("items"))]
+        new = [session for session in page if session.id not in seen]
+        for session in new:
+            seen.add(session.id)
+            yield Emit(session)
+        token = payloads.text(payloads.mapping(body).get("next_page_token"))
+        if not token or not new:
+            return len(seen)
+
+
+def read_chat(dialect: LlamaCloudDialect, policy: RetryPolicy, request: Request) -> Flow[Session]:
+    """A LlamaCloud session, as a summary or in full."""
+    return dialect.read_session((yield from fetch(request, policy)))
 
 
 def get_session(dialect: MeibelDialect, policy: RetryPolicy, session_id: str) -> Flow[Session]:
@@ -232,7 +250,7 @@ def send_turn(
     recovery: Recovery = Recovery(),  # noqa: B008 - frozen
 ) -> Flow[Reply]:
     """One turn, answered whole. Fails, and is recovered, as :func:`stream_turn` is."""
-    check_turn(body)
+    check_turn(dialect, body)
 
     def attempt(turn: Turn) -> Flow[ChatEvent]:
         turn.phase = Phase.SENT
@@ -255,6 +273,7 @@ def stream_turn(
     partials: Partials = "auto",
     recovery: Recovery = Recovery(),  # noqa: B008 - frozen
     settle: Callable[[Reply], Flow[Reply]] | None = None,
+    agent: AgentRef | None = None,
 ) -> Flow[Reply]:
     """One turn, streamed. Emits :data:`ACCEPTED` and the turn's events; returns the whole reply.
 
@@ -272,14 +291,14 @@ def stream_turn(
         StreamInterrupted: the stream ended before the turn did, and the history could not be read.
         AgentTurnError: the agent reported a failure.
     """
-    check_turn(body)
+    check_turn(dialect, body)
     parts: Sequence[FilePart] = ()
     if files is not None:
         parts = yield Call(files)
 
     def attempt(turn: Turn) -> Flow[ChatEvent]:
         turn.phase = Phase.SENT
-        head = yield from _send(dialect.stream_turn(session_id, body, parts), policy)
+        head = yield from _send(dialect.stream_turn(session_id, body, parts, agent), policy)
         _check_event_stream(head)
         turn.phase = Phase.ACCEPTED
         yield Emit(ACCEPTED)
@@ -291,6 +310,14 @@ def stream_turn(
 
     done = yield from _recovering(dialect, policy, session_id, body, partials, recovery, attempt)
     assert done.reply is not None
+    if agent is not None and agent.require_all_indexes and done.reply.skipped_index_ids:
+        raise errors.AgentTurnError(
+            f"These indexes could not be queried: {', '.join(done.reply.skipped_index_ids)}.",
+            session_id=session_id,
+            signal_id=done.reply.signal_id,
+            phase=Phase.COMPLETED,
+            partial_text=done.reply.message,
+        )
     if settle is not None:
         done.reply = yield from settle(done.reply)
     yield Emit(done)
@@ -425,12 +452,18 @@ def _read_events(dialect: Dialect, turn: Turn, head: Head) -> Flow[ChatEvent | N
     return None
 
 
-def check_turn(body: ChatMessageRequest) -> None:
+def check_turn(dialect: Dialect, body: ChatMessageRequest) -> None:
     """Whether a message can be sent.
 
     Raises:
+        PromptTooLongError: it is longer than the service accepts.
         InvalidInputError: it is empty, or no valid Unicode.
     """
+    limit, length = dialect.max_prompt_chars, len(body.user_message)
+    if limit is not None and length > limit:
+        raise errors.PromptTooLongError(
+            f"The message has {length:,} characters; the service accepts {limit:,}. Shorten it."
+        )
     if not body.user_message.strip():
         raise errors.InvalidInputError("The message is empty: the agent needs something to answer.")
     try:

@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-__all__ = ["GrowingText", "Partials"]
+__all__ = ["BLOCK_SEPARATOR", "GrowingText", "Partials"]
 
 Partials = Literal["auto", "delta", "snapshot"]
+
+BLOCK_SEPARATOR = "\n\n"
+"""What stands between two blocks of one answer."""
 
 
 class GrowingText:
@@ -35,6 +38,8 @@ class GrowingText:
         self._newest = ""  # the newest piece while it may be a snapshot
         self._lengths: list[int] = []  # of all pieces so far, each a prefix of the newest
         self._diverged = False  # the readings differ at self._length, and will for good
+        self._block: int | None = None  # where the block of the last deltas began
+        self._closed = False  # a block has ended, so that the next text begins a new one
         self.lost = False
 
     @property
@@ -48,12 +53,27 @@ class GrowingText:
             return ""
         if self._reading is None:
             text = self._settle_delta() + text
+        if self._block is None and text:
+            if self._closed and self._length:
+                self._emit(BLOCK_SEPARATOR)
+                self._block = self._length
+                self._emit(text)
+                return BLOCK_SEPARATOR + text
+            self._block = self._length
         return self._emit(text)
 
-    def whole(self, text: str) -> str:
-        """Takes text that is known to be everything so far, and returns what to show."""
-        shown = self.text
-        return self._emit(text[self._length :]) if text.startswith(shown) else ""
+    def block(self, text: str) -> str:
+        """Takes the whole of the block that the last deltas began, or of a new one, and returns what to show.
+
+        Blocks are set apart by an empty line.
+        """
+        if self._block is None:
+            shown = self.delta(text)
+        else:
+            begun = self.text[self._block :]
+            shown = self._emit(text[len(begun) :]) if text.startswith(begun) and not self.lost else ""
+        self._block, self._closed = None, True
+        return shown
 
     def partial(self, text: str) -> str:
         """Takes text that is either, and returns what to show."""

@@ -112,7 +112,7 @@ class Turn:
         elif event.reading == "partial":
             delta = grow.partial(event.text)
         else:
-            delta = grow.whole(event.text)
+            delta = grow.block(event.text)
         return [ChatEvent("content", delta, data=event.data)] if delta else []
 
     def _on_connected(self, event: wire.Connected) -> list[ChatEvent]:
@@ -121,7 +121,7 @@ class Turn:
 
     def _on_thinking(self, event: wire.Thinking) -> list[ChatEvent]:
         grow = self._thinking
-        delta = {"delta": grow.delta, "partial": grow.partial, "whole": grow.whole}[event.reading](event.text)
+        delta = {"delta": grow.delta, "partial": grow.partial, "block": grow.block}[event.reading](event.text)
         return [ChatEvent("thinking", delta, data=event.data)] if delta else []
 
     def _on_tool_called(self, event: wire.ToolCalled) -> list[ChatEvent]:
@@ -170,7 +170,8 @@ class Turn:
             shown += self._on_warned(wire.Warned(warning))
         evidence = event.evidence or self._evidence or wire.Evidence()
         if not evidence.sources and self._retrieved:
-            evidence = wire.Evidence(sources=tuple(s for e in self._retrieved for s in e.sources))
+            found = {(s.data_element_id, s.title, s.snippet): s for e in self._retrieved for s in e.sources}
+            evidence = wire.Evidence(sources=tuple(found.values()))
         self._warnings += evidence.problems
         sources = list(evidence.sources)
         citations = place(evidence.marks, text, event.raw_text if event.raw_text != text else None)
@@ -195,6 +196,7 @@ class Turn:
             signal_id=self.signal_id,
             finish_reason=event.finish_reason,
             warnings=list(self._warnings),
+            skipped_index_ids=event.skipped_index_ids,
         )
         shown.append(ChatEvent("done", reply=self.reply, signal_id=self.signal_id, data=event.data))
         return shown

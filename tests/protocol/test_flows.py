@@ -13,6 +13,7 @@ from meibel_integrations import errors
 from meibel_integrations.config import RetryPolicy
 from meibel_integrations.models import ChatMessageRequest, Reply, Session
 from meibel_integrations.protocol import flows
+from meibel_integrations.protocol.agents import AgentRef
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
 from meibel_integrations.protocol.flows import Emit, Finish, Head, Now, Random, Read, Send, Sleep
 from meibel_integrations.protocol.requests import FilePart, Request
@@ -185,13 +186,13 @@ def test_a_wait_that_is_too_long_is_told() -> None:
 # Sessions
 
 
-@pytest.mark.parametrize("agent", [{}, {"agent_id": "a", "agent_name": "b"}])
-def test_an_agent_is_named_by_one_of_two(agent: dict[str, str]) -> None:
-    assert isinstance(play(flows.create_session(DIALECT, POLICY, **agent)).error, errors.InvalidInputError)
+@pytest.mark.parametrize("agent", [AgentRef(), AgentRef("a", "b")])
+def test_an_agent_is_named_by_one_of_two(agent: AgentRef) -> None:
+    assert isinstance(play(flows.create_session(DIALECT, POLICY, agent)).error, errors.InvalidInputError)
 
 
 def test_a_session_is_created() -> None:
-    ran = play(flows.create_session(DIALECT, POLICY, agent_id="a"), answer({"session_id": "s"}))
+    ran = play(flows.create_session(DIALECT, POLICY, AgentRef("a")), answer({"session_id": "s"}))
     assert ran.result == Session(id="s", agent_id="a")
 
 

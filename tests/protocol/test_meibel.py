@@ -12,6 +12,7 @@ from hypothesis import given
 from meibel_integrations.errors import InvalidInputError, ProtocolError
 from meibel_integrations.models import ChatMessageRequest, CreateSessionRequest
 from meibel_integrations.protocol import events as wire
+from meibel_integrations.protocol.agents import AgentRef
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
 from meibel_integrations.protocol.dialects.meibel_evidence import read_evidence
 from meibel_integrations.protocol.requests import FilePart
@@ -24,10 +25,10 @@ TEN = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 
 def test_sessions_are_opened_by_id_or_by_name() -> None:
-    by_id = DIALECT.create_session(agent_id="a/1", agent_name=None, options=None)
+    by_id = DIALECT.create_session(AgentRef("a/1"), None)
     assert (by_id.method, by_id.path, by_id.json) == ("POST", "/agents/a%2F1/sessions", None)
     options = CreateSessionRequest(prompt="p")
-    by_name = DIALECT.create_session(agent_id=None, agent_name="né", options=options)
+    by_name = DIALECT.create_session(AgentRef(name="né"), options)
     assert (by_name.path, by_name.json) == ("/agents/name/n%C3%A9/sessions", {"prompt": "p"})
 
 
@@ -91,7 +92,7 @@ def test_one_file_and_several_have_their_own_field(count: int, field: str) -> No
     ],
 )
 def test_a_session_reads_the_same_in_every_form(body: Any, session_id: str, created_at: datetime | None) -> None:
-    session = DIALECT.read_session(body, agent_id="a")
+    session = DIALECT.read_session(body, AgentRef("a"))
     assert (session.id, session.agent_id, session.created_at) == (session_id, "a", created_at)
 
 

@@ -85,9 +85,28 @@ def test_known_deltas_may_follow_pieces_of_unknown_meaning() -> None:
     assert text.finish(["aabc"]) == ("", "aabc", True)
 
 
-def test_a_whole_text_shows_only_what_is_new() -> None:
+def test_a_block_shows_only_what_its_deltas_did_not() -> None:
     text = GrowingText()
-    assert [text.delta("Hel"), text.whole("Hello"), text.whole("Other")] == ["Hel", "lo", ""]
+    steps = [text.delta("Hel"), text.block("Hello"), text.delta("Se"), text.delta("e"), text.block("See")]
+    assert steps == ["Hel", "lo", "\n\nSe", "e", ""]
+    assert text.block("Third") == "\n\nThird"
+    assert text.finish([]) == ("", "Hello\n\nSee\n\nThird", True)
+
+
+def test_a_block_that_contradicts_its_deltas_shows_nothing_more() -> None:
+    text = GrowingText()
+    assert [text.delta("No"), text.block("Yes"), text.delta("")] == ["No", "", ""]
+
+
+@given(st.lists(PIECES.filter("".join), max_size=4), st.data())
+def test_text_arrives_once_whether_as_deltas_as_blocks_or_as_both(blocks: list[list[str]], data: st.DataObject) -> None:
+    text = GrowingText()
+    shown = ""
+    for deltas in blocks:
+        if data.draw(st.booleans()):
+            shown += "".join(text.delta(delta) for delta in deltas)
+        shown += text.block("".join(deltas))
+    assert shown == "\n\n".join("".join(deltas) for deltas in blocks)
 
 
 def test_the_second_form_of_the_completion_is_taken_if_the_first_contradicts() -> None:

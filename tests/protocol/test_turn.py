@@ -197,9 +197,9 @@ def test_warnings_of_the_wire_are_shown_and_kept() -> None:
     assert turn.reply.warnings == ["one", "two"]
 
 
-def test_a_whole_text_event_shows_only_what_is_missing() -> None:
+def test_a_block_of_text_shows_only_what_is_missing() -> None:
     turn = Turn("s")
     turn.apply(wire.Text("Hel", "delta"))
-    assert [e.delta for e in turn.apply(wire.Text("Hello", "whole"))] == ["lo"]
+    assert [e.delta for e in turn.apply(wire.Text("Hello", "block"))] == ["lo"]
     assert turn.partial_text == "Hello"
     assert not turn.finished

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from meibel_integrations.models import ChatMessageRequest, CreateSessionRequest, Message, Session, Usage
+from meibel_integrations.protocol.agents import AgentRef
 from meibel_integrations.protocol.events import WireEvent
 from meibel_integrations.protocol.requests import FilePart, Request
 from meibel_integrations.protocol.sse import SSEEvent
@@ -25,14 +26,18 @@ class Dialect(Protocol):
     def key_header(self, key: str) -> Mapping[str, str]:
         """The header that carries the key."""
 
-    def create_session(
-        self, *, agent_id: str | None, agent_name: str | None, options: CreateSessionRequest | None
-    ) -> Request: ...
+    max_prompt_chars: int | None
+    """The longest message that the service accepts, in characters; ``None`` where it documents no limit."""
 
-    def read_session(self, body: Any, *, agent_id: str | None = None, agent_name: str | None = None) -> Session:
+    def create_session(self, agent: AgentRef, options: CreateSessionRequest | None) -> Request:
+        """Raises ``InvalidInputError`` if the agent is not named as the service needs it."""
+
+    def read_session(self, body: Any, agent: AgentRef | None = None) -> Session:
         """Decodes a created or described session; raises ``ProtocolError`` if it has no id."""
 
-    def stream_turn(self, session_id: str, body: ChatMessageRequest, files: Sequence[FilePart]) -> Request: ...
+    def stream_turn(
+        self, session_id: str, body: ChatMessageRequest, files: Sequence[FilePart], agent: AgentRef | None = None
+    ) -> Request: ...
 
     def decode(self, event: SSEEvent) -> WireEvent:
         """Decodes one event of a turn's stream; never fails."""

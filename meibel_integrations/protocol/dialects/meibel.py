@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from meibel_integrations.errors import ProtocolError
+from meibel_integrations.errors import InvalidInputError, ProtocolError
 from meibel_integrations.models import (
     Artifact,
     CallToAction,
@@ -23,6 +23,7 @@ from meibel_integrations.models import (
 )
 from meibel_integrations.protocol import events as wire
 from meibel_integrations.protocol import payloads
+from meibel_integrations.protocol.agents import AgentRef
 from meibel_integrations.protocol.dialects.meibel_evidence import read_evidence
 from meibel_integrations.protocol.payloads import mapping, mappings, text
 from meibel_integrations.protocol.requests import EVENT_STREAM, FilePart, Request, path
@@ -55,20 +56,21 @@ class MeibelDialect:
     default_base_url = "https://api.meibel.ai/v2"
     base_url_variable = "MEIBEL_BASE_URL"
     key_variable = "MEIBEL_API_KEY"
+    max_prompt_chars: int | None = None
 
     def key_header(self, key: str) -> Mapping[str, str]:
         return {"Meibel-API-Key": key}
 
     # Requests
 
-    def create_session(
-        self, *, agent_id: str | None, agent_name: str | None, options: CreateSessionRequest | None
-    ) -> Request:
+    def create_session(self, agent: AgentRef, options: CreateSessionRequest | None) -> Request:
         """By name the newest published version of the agent is started (v2 SDK)."""
-        if agent_id is not None:
-            route = path("/agents/{agent_id}/sessions", agent_id=agent_id)
+        if (agent.id is None) == (agent.name is None):
+            raise InvalidInputError("Name the agent by agent_id or by agent_name, by one of the two.")
+        if agent.id is not None:
+            route = path("/agents/{agent_id}/sessions", agent_id=agent.id)
         else:
-            route = path("/agents/name/{agent_name}/sessions", agent_name=agent_name or "")
+            route = path("/agents/name/{agent_name}/sessions", agent_name=agent.name or "")
         body = options.model_dump(exclude_none=True) if options is not None else None
         # A session that was opened twice is an empty session too many, not a turn too many.
         return Request("POST", route, json=body or None, repeatable=True)
@@ -104,7 +106,9 @@ class MeibelDialect:
         route = path("/sessions/{session_id}/chat", session_id=session_id)
         return Request("POST", route, json=body.model_dump(exclude_none=True), session_id=session_id)
 
-    def stream_turn(self, session_id: str, body: ChatMessageRequest, files: Sequence[FilePart]) -> Request:
+    def stream_turn(
+        self, session_id: str, body: ChatMessageRequest, files: Sequence[FilePart], agent: AgentRef | None = None
+    ) -> Request:
         """Form fields; multipart when files ride along. Booleans are ``true``/``false``."""
         form = tuple(
             (key, str(value).lower() if isinstance(value, bool) else str(value))
@@ -126,9 +130,10 @@ class MeibelDialect:
 
     # Answers
 
-    def read_session(self, body: Any, *, agent_id: str | None = None, agent_name: str | None = None) -> Session:
+    def read_session(self, body: Any, agent: AgentRef | None = None) -> Session:
         """Create and list answers, and details. The v2 details have no id and no time: the caller adds the id, and the
         first message's time stands in."""
+        agent = agent or AgentRef()
         body = mapping(body)
         session_id = text(body.get("session_id")) or text(body.get("id"))
         if not session_id:
@@ -138,8 +143,8 @@ class MeibelDialect:
         tokens = body.get("token_usage")
         return Session(
             id=session_id,
-            agent_id=text(body.get("agent_id")) or agent_id,
-            agent_name=text(body.get("agent_name")) or agent_name,
+            agent_id=text(body.get("agent_id")) or agent.id,
+            agent_name=text(body.get("agent_name")) or agent.name,
             created_at=created,
             ended_at=payloads.timestamp(body.get("end_time")),
             status=text(body.get("status")),

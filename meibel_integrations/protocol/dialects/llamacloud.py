@@ -1,0 +1,253 @@
+"""LlamaCloud's wire: Index v2 chat, as its "Chat" page and its official SDK (``llama-cloud`` 2.19) have it.
+
+Facts that neither tells are assumed and marked so here; nothing was checked against the hosted service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from meibel_integrations.errors import InvalidInputError, ProtocolError
+from meibel_integrations.models import ChatMessageRequest, CreateSessionRequest, Message, Session, Usage
+from meibel_integrations.protocol import events as wire
+from meibel_integrations.protocol import payloads
+from meibel_integrations.protocol.agents import AgentRef
+from meibel_integrations.protocol.dialects.retrieval import read_retrieved
+from meibel_integrations.protocol.payloads import mapping, mappings, text
+from meibel_integrations.protocol.requests import EVENT_STREAM, FilePart, Request, path
+from meibel_integrations.protocol.sse import SSEEvent
+from meibel_integrations.protocol.text import BLOCK_SEPARATOR
+
+__all__ = ["MAX_INDEXES", "MAX_PROMPT_CHARS", "LlamaCloudDialect"]
+
+MAX_PROMPT_CHARS = 1_000
+"""The documented limit of a prompt (the SDKs' reference pages)."""
+MAX_INDEXES = 10
+"""The documented limit of a session's indexes (the "Chat" page)."""
+
+
+class LlamaCloudDialect:
+    """Requests to and answers from LlamaCloud's chat.
+
+    Args:
+        organization_id, project_id: sent as query parameters with every call.
+        max_prompt_chars: the longest prompt, ``None`` for no limit of ours.
+    """
+
+    name = "llamacloud"
+    default_base_url = "https://api.cloud.llamaindex.ai"
+    base_url_variable = "LLAMA_CLOUD_BASE_URL"
+    key_variable = "LLAMA_CLOUD_API_KEY"
+
+    def __init__(
+        self,
+        organization_id: str | None = None,
+        project_id: str | None = None,
+        max_prompt_chars: int | None = MAX_PROMPT_CHARS,
+    ) -> None:
+        self.max_prompt_chars = max_prompt_chars
+        given = {"organization_id": organization_id, "project_id": project_id}
+        self._scope = tuple((key, value) for key, value in given.items() if value is not None)
+
+    def key_header(self, key: str) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer {key}"}
+
+    # Requests
+
+    def create_session(self, agent: AgentRef, options: CreateSessionRequest | None) -> Request:
+        """Bound to the agent's indexes, or unbound. Options are Meibel's and have no counterpart here."""
+        body: dict[str, Any] = {}
+        if agent.bound and agent.index_ids:
+            body["index_ids"] = list(checked_indexes(agent.index_ids))
+        if agent.shared_access is not None:
+            body["shared_access"] = agent.shared_access
+        return Request("POST", "/api/v1/chat", query=self._scope, json=body, repeatable=True)
+
+    def list_sessions(self, *, page_size: int, page_token: str | None) -> Request:
+        query = (*self._scope, ("page_size", str(page_size)), *((("page_token", page_token),) if page_token else ()))
+        return Request("GET", "/api/v1/chat", query=query, repeatable=True)
+
+    def get_session(self, session_id: str) -> Request:
+        return self._get("/api/v1/chat/{session_id}", session_id)
+
+    def get_summary(self, session_id: str) -> Request:
+        return self._get("/api/v1/chat/{session_id}/summary", session_id)
+
+    def get_history(self, session_id: str) -> Request:
+        """The full session: its events are the history."""
+        return self.get_session(session_id)
+
+    def delete_session(self, session_id: str) -> Request:
+        route = path("/api/v1/chat/{session_id}", session_id=session_id)
+        return Request("DELETE", route, query=self._scope, repeatable=True, session_id=session_id)
+
+    def stream_turn(
+        self, session_id: str, body: ChatMessageRequest, files: Sequence[FilePart], agent: AgentRef | None = None
+    ) -> Request:
+        """``index_ids`` is required with each message; for a bound session they are the bound ones."""
+        if files:
+            raise InvalidInputError("LlamaCloud chat takes no files with a message; add them to an index.")
+        agent = agent or AgentRef()
+        message: dict[str, Any] = {
+            "index_ids": list(checked_indexes(agent.index_ids or ())),
+            "prompt": body.user_message,
+        }
+        if agent.require_all_indexes:
+            message["require_all_indexes"] = True
+        return Request(
+            "POST",
+            path("/api/v1/chat/{session_id}/messages/stream", session_id=session_id),
+            query=self._scope,
+            json=message,
+            accept=EVENT_STREAM,
+            session_id=session_id,
+        )
+
+    def _get(self, template: str, session_id: str) -> Request:
+        route = path(template, session_id=session_id)
+        return Request("GET", route, query=self._scope, repeatable=True, session_id=session_id)
+
+    # Answers
+
+    def read_session(self, body: Any, agent: AgentRef | None = None) -> Session:
+        """A summary or a full session. The service tells no time of creation."""
+        body = mapping(body)
+        session_id = text(body.get("session_id")) or text(body.get("id"))
+        if not session_id:
+            raise ProtocolError("The service's answer names no session (session_id).")
+        bound = body.get("index_ids")
+        job = body.get("job_metadata")
+        return Session(
+            id=session_id,
+            updated_at=payloads.timestamp(body.get("last_updated_at")),
+            title=text(body.get("generated_title")),
+            shared_access=text(body.get("shared_access")),
+            index_ids=[i for i in bound if isinstance(i, str)] if isinstance(bound, list) else None,
+            job_metadata=job if isinstance(job, dict) else None,
+            events=[dict(event) for event in mappings(body.get("events"))],
+        )
+
+    def has_ended(self, body: Any) -> bool:
+        """Sessions do not end; they are deleted, which a 404 tells."""
+        return False
+
+    def read_last_usage(self, body: Any) -> Usage | None:
+        """``job_metadata`` describes the most recent run (SDK)."""
+        return payloads.usage(mapping(body).get("job_metadata"))
+
+    def read_history(self, body: Any) -> list[Message]:
+        """One user and one assistant message per finished turn; the answer of one that runs or failed is not there."""
+        found: list[Message] = []
+        for turn in _turns(body):
+            found.append(Message(role="user", message=turn.asked))
+            if turn.complete:
+                found.append(Message(role="assistant", message=BLOCK_SEPARATOR.join(turn.blocks)))
+        return found
+
+    def read_failures(self, body: Any) -> Mapping[str, str]:
+        failed = [turn.error for turn in _turns(body) if turn.error is not None]
+        return {f"#{number}": error for number, error in enumerate(failed)}
+
+    def decode(self, event: SSEEvent) -> wire.WireEvent:
+        """The payload's ``type`` tells the kind; ``event:`` says only whether it is a delta or a whole event."""
+        try:
+            data = payloads.parse(event.data)
+        except ValueError:
+            return wire.Undecodable(event.type, event.data)
+        if not isinstance(data, dict):
+            return wire.Unknown(event.type, data)
+        kind = text(data.get("type")) or event.type
+        read = _READERS.get(kind)
+        return wire.Unknown(kind, data) if read is None else read(data)
+
+
+def checked_indexes(index_ids: Sequence[str]) -> Sequence[str]:
+    """The indexes of a session or a message.
+
+    Raises:
+        InvalidInputError: more than the service takes, or an id that is none.
+    """
+    if len(index_ids) > MAX_INDEXES:
+        raise InvalidInputError(f"A session takes at most {MAX_INDEXES} indexes, not {len(index_ids)}.")
+    for index_id in index_ids:
+        if not isinstance(index_id, str) or not index_id.strip():
+            raise InvalidInputError(f"An index id must be a text that is not empty, not {index_id!r}.")
+    return index_ids
+
+
+class _HistoryTurn:
+    """One turn of a session's events: from ``user_input`` to ``stop``."""
+
+    def __init__(self, asked: str) -> None:
+        self.asked = asked
+        self.blocks: list[str] = []
+        self.complete = False
+        self.error: str | None = None
+
+
+def _turns(body: Any) -> list[_HistoryTurn]:
+    found: list[_HistoryTurn] = []
+    for event in mappings(mapping(body).get("events")):
+        kind, content = event.get("type"), text(event.get("content")) or ""
+        if kind == "user_input":
+            found.append(_HistoryTurn(content))
+        elif found and kind == "text":
+            found[-1].blocks.append(content)
+        elif found and kind == "stop":
+            if event.get("is_error"):
+                found[-1].error = payloads.error_message(event)
+            else:
+                found[-1].complete = True
+    return found
+
+
+# Readers of the stream's events
+
+
+def _content(data: Mapping[str, Any]) -> str:
+    return text(data.get("content")) or ""
+
+
+def _tool_called(data: Mapping[str, Any]) -> wire.WireEvent:
+    return wire.ToolCalled(
+        text(data.get("call_id")), text(data.get("name")), dict(mapping(data.get("arguments"))), data=data
+    )
+
+
+def _tool_returned(data: Mapping[str, Any]) -> wire.WireEvent:
+    name = text(data.get("name"))
+    image = data.get("image_attachment")
+    sources = read_retrieved(data.get("result"), tool_name=name, image=image if isinstance(image, dict) else None)
+    evidence = wire.Evidence(sources=tuple(sources)) if sources else None
+    return wire.ToolReturned(text(data.get("call_id")), name, data.get("result"), evidence=evidence, data=data)
+
+
+def _warned(data: Mapping[str, Any]) -> wire.WireEvent:
+    """The shape of ``warning`` is not documented."""
+    said = payloads.error_message(data) or _content(data) or text(data.get("text")) or "The service gave a warning."
+    return wire.Warned(said, data)
+
+
+def _stopped(data: Mapping[str, Any]) -> wire.WireEvent:
+    """The end of a turn. Whether ``usage`` counts the turn or the session is not documented; it is passed on."""
+    if data.get("is_error"):
+        return wire.Failed(payloads.error_message(data), data=data)
+    skipped = [i for i in payloads.sequence(data.get("skipped_index_ids")) if isinstance(i, str)]
+    warnings = [f"These indexes could not be queried: {', '.join(skipped)}."] if skipped else []
+    return wire.Completed(
+        usage=payloads.usage(data.get("usage")), warnings=warnings, skipped_index_ids=skipped, data=data
+    )
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any]], wire.WireEvent]] = {
+    "text_delta": lambda data: wire.Text(_content(data), "delta", None, data),
+    "text": lambda data: wire.Text(_content(data), "block", None, data),
+    "thinking_delta": lambda data: wire.Thinking(_content(data), "delta", data),
+    "thinking": lambda data: wire.Thinking(_content(data), "block", data),
+    "user_input": lambda data: wire.Connected(None, data),
+    "tool_call": _tool_called,
+    "tool_result": _tool_returned,
+    "warning": _warned,
+    "stop": _stopped,
+}
