@@ -54,10 +54,11 @@ class RawServer:
         connections: the accepted connections in order.
     """
 
-    def __init__(self, *scripts: Iterable[Step], history: Iterable[bytes] = ()) -> None:
+    def __init__(self, *scripts: Iterable[Step], history: Iterable[Step] = ()) -> None:
         self._scripts = [list(script) for script in scripts]
         self._history = list(history) or [json_answer({"message": "no history here"}, 404)]
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name="raw-server")
         self._workers: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -66,7 +67,13 @@ class RawServer:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v2"
+        return f"http://127.0.0.1:{self._port}/v2"
+
+    def refuse(self) -> None:
+        """From now on nobody listens; the connections that are open go on."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(WAIT)
 
     def posts(self, path: str = "") -> list[bytes]:
         """The requests that were POSTs to paths that end so."""
@@ -79,7 +86,8 @@ class RawServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        with _quiet():
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self.connections:
             with _quiet():

@@ -78,6 +78,11 @@ class AsyncHostedClient:
         )
         self._ready()
 
+    @classmethod
+    def dialect_for(cls, **settings: Any) -> Dialect:
+        """The dialect that a client with these settings of its service speaks."""
+        return cls.dialect
+
     def _ready(self) -> None:
         """Called when the settings are complete: a service's client adds its calls."""
 
@@ -222,8 +227,14 @@ class AsyncLlamaCloudChatClient(AsyncHostedClient):
         max_prompt_chars: int | None = MAX_PROMPT_CHARS,
         **settings: Any,
     ) -> None:
-        self.dialect = LlamaCloudDialect(organization_id, project_id, max_prompt_chars)
+        self.dialect = self.dialect_for(
+            organization_id=organization_id, project_id=project_id, max_prompt_chars=max_prompt_chars
+        )
         super().__init__(api_key, base_url, **settings)
+
+    @classmethod
+    def dialect_for(cls, **settings: Any) -> LlamaCloudDialect:
+        return LlamaCloudDialect(**settings)
 
     def _ready(self) -> None:
         self._calls = LlamaCloudCalls(self.dialect, self.policy, self.partials, self.recovery)

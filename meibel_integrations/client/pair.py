@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import SecretStr
 
 from meibel_integrations.config import ClientConfig, Timeouts, resolve
+from meibel_integrations.protocol.dialects.base import Dialect
 
 __all__ = ["ClientPair"]
 
@@ -20,6 +21,7 @@ class ClientPair(Generic[S, A]):
 
     Attributes:
         config: the settings that both have.
+        dialect: the service's dialect that both speak.
 
     Raises:
         ConfigurationError: no client is given, and there is no key or the address is bad. Nothing is connected.
@@ -37,9 +39,12 @@ class ClientPair(Generic[S, A]):
         timeout: Timeouts | float | None = None,
         max_retries: int = 2,
         allow_insecure_http: bool = False,
+        **service_settings: Any,
     ) -> None:
         given: Any = client if client is not None else async_client
         service: Any = client_type
+        self.dialect: Dialect = given.dialect if given is not None else service.dialect_for(**service_settings)
+        self._service_settings = service_settings
         self.config: ClientConfig = (
             given.config
             if given is not None
@@ -90,5 +95,6 @@ class ClientPair(Generic[S, A]):
             return self._given[which]
         client = self._own[which]
         if client is None:
-            client = self._own[which] = self._types[which](config=self.config)
+            client = self._own[which] = self._types[which](config=self.config, **self._service_settings)
+            client.dialect = self.dialect
         return client

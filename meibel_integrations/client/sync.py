@@ -24,7 +24,7 @@ from meibel_integrations.protocol.reconcile import OnAmbiguous, Recovery
 from meibel_integrations.protocol.text import Partials
 from meibel_integrations.transports.base import Clock, SystemClock, Transport, drive, run
 from meibel_integrations.transports.httpx_sync import HttpxTransport
-from meibel_integrations.transports.pools import shared_transport
+from meibel_integrations.transports.pools import SyncPool, shared_pool
 
 if TYPE_CHECKING:
     import httpx
@@ -87,11 +87,16 @@ class HostedClient:
         self._clock = clock or SystemClock()
         header = self.dialect.key_header(self.config.api_key.get_secret_value())
         self._transport: Transport | None = (
-            shared_transport(self.config, header)
+            shared_pool(self.config, header, self)
             if http_client is None
             else HttpxTransport(self.config, header, http_client)
         )
         self._ready()
+
+    @classmethod
+    def dialect_for(cls, **settings: Any) -> Dialect:
+        """The dialect that a client with these settings of its service speaks."""
+        return cls.dialect
 
     def _ready(self) -> None:
         """Called when the settings are complete: a service's client adds its calls."""
@@ -119,7 +124,9 @@ class HostedClient:
 
     def close(self) -> None:
         """Gives up the connections that no other client or open stream uses. May be called again."""
-        self._transport = None
+        transport, self._transport = self._transport, None
+        if isinstance(transport, SyncPool):
+            transport.leave(self)
 
     def __enter__(self) -> Self:
         return self
@@ -244,8 +251,14 @@ class LlamaCloudChatClient(HostedClient):
         max_prompt_chars: int | None = MAX_PROMPT_CHARS,
         **settings: Any,
     ) -> None:
-        self.dialect = LlamaCloudDialect(organization_id, project_id, max_prompt_chars)
+        self.dialect = self.dialect_for(
+            organization_id=organization_id, project_id=project_id, max_prompt_chars=max_prompt_chars
+        )
         super().__init__(api_key, base_url, **settings)
+
+    @classmethod
+    def dialect_for(cls, **settings: Any) -> LlamaCloudDialect:
+        return LlamaCloudDialect(**settings)
 
     def _ready(self) -> None:
         self._calls = LlamaCloudCalls(self.dialect, self.policy, self.partials, self.recovery)

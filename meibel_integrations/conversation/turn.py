@@ -96,7 +96,7 @@ class Outcome:
         """The answer's metadata: plain JSON, and what later calls find the session by."""
         reply = self.reply
         found: dict[str, Any] = {
-            **_agent_json(self.agent),
+            **self.agent.to_json(),
             "session_id": reply.session_id,
             "signal_id": reply.signal_id,
             "finish_reason": reply.finish_reason or "stop",
@@ -115,13 +115,6 @@ class Outcome:
             for key in ("session_id", "signal_id", "lineage"):
                 found[key] = None
         return found
-
-
-def _agent_json(agent: AgentRef) -> dict[str, Any]:
-    """The names that :meth:`AgentRef.is_named_by` looks for."""
-    if agent.index_ids is not None:
-        return {"index_ids": list(agent.index_ids)}
-    return {"agent_id": agent.id, "agent_name": agent.name}
 
 
 def source_json(source: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ except ImportError as error:
         "meibel_integrations.langchain needs LangChain. Install it with: pip install 'meibel-integrations[langchain]'"
     ) from error
 
-from meibel_integrations.langchain.chat_models import ChatMeibel
-from meibel_integrations.langchain.history import MeibelChatMessageHistory
+from meibel_integrations.langchain.chat_models import ChatLlamaCloud, ChatMeibel
+from meibel_integrations.langchain.history import LlamaCloudChatMessageHistory, MeibelChatMessageHistory
 
-__all__ = ["ChatMeibel", "MeibelChatMessageHistory"]
+__all__ = ["ChatLlamaCloud", "ChatMeibel", "LlamaCloudChatMessageHistory", "MeibelChatMessageHistory"]

@@ -11,20 +11,21 @@ from typing import Any, ClassVar, Self
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LangSmithParams, ModelProfile
+from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from meibel_integrations import __version__
+from meibel_integrations.client.pair import ClientPair
 from meibel_integrations.config import Timeouts
 from meibel_integrations.conversation.plan import CheckHead, OnDivergence
 from meibel_integrations.conversation.turn import CallOptions, ConversationCall
 from meibel_integrations.errors import MeibelIntegrationError
 from meibel_integrations.langchain.answers import Answer
-from meibel_integrations.langchain.errors import as_langchain_error
+from meibel_integrations.langchain.errors import RETRYABLE, as_langchain_error
 from meibel_integrations.langchain.messages import to_items
 from meibel_integrations.models import CreateSessionRequest
 from meibel_integrations.protocol.agents import AgentRef
@@ -96,6 +97,12 @@ class HostedChatModel(BaseChatModel):
     """Off unless asked for: a cached answer would name another conversation's session."""
 
     provider: ClassVar[str]
+    client_type: ClassVar[Any]
+    async_client_type: ClassVar[Any]
+    key_field: ClassVar[str]
+    """The field that holds the key: never shown, never dumped, never pickled."""
+
+    _pair: ClientPair[Any, Any] | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -127,26 +134,62 @@ class HostedChatModel(BaseChatModel):
     @abstractmethod
     def _agent(self) -> AgentRef: ...
 
-    @abstractmethod
-    def _client(self) -> Any: ...
-
-    @abstractmethod
-    def _async_client(self) -> Any: ...
-
     def _session_options(self) -> CreateSessionRequest | None:
         return None
+
+    def _service_settings(self) -> dict[str, Any]:
+        """Settings of the service's clients besides those that all have."""
+        return {}
+
+    # Connections
+
+    def close(self) -> None:
+        """Gives up this model's connections. A later call opens new ones. Clients that were passed in stay open."""
+        self._connect().close()
+
+    async def aclose(self) -> None:
+        """The async twin of :meth:`close`; it closes both kinds of connections."""
+        await self._connect().aclose()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Neither the key nor a connection is ever pickled; the key comes from the environment again."""
+        state = super().__getstate__()
+        state["__dict__"] = {**state["__dict__"], **dict.fromkeys((self.key_field, "client", "async_client"))}
+        state["__pydantic_private__"] = {**(state["__pydantic_private__"] or {}), "_pair": None}
+        return state
+
+    def _client(self) -> Any:
+        return self._connect().client
+
+    def _async_client(self) -> Any:
+        return self._connect().async_client
+
+    def _connect(self) -> ClientPair[Any, Any]:
+        if self._pair is None:
+            self._pair = ClientPair(
+                self.client_type,
+                self.async_client_type,
+                client=getattr(self, "client"),  # noqa: B009 - declared by the service's model, with its type
+                async_client=getattr(self, "async_client"),  # noqa: B009
+                api_key=getattr(self, self.key_field),
+                base_url=self.base_url,
+                timeout=self.timeout,
+                max_retries=self.max_retries,
+                allow_insecure_http=self.allow_insecure_http,
+                **self._service_settings(),
+            )
+        return self._pair
 
     # What LangChain asks
 
     @property
     def _model_label(self) -> str:
         agent = self._agent()
-        return agent.id or agent.name or self.session_id or self.provider
+        return agent.id or agent.name or ",".join(agent.index_ids or ()) or self.session_id or self.provider
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        agent = self._agent()
-        return {"agent_id": agent.id, "agent_name": agent.name, "session_id": self.session_id}
+        return {**self._agent().to_json(), "session_id": self.session_id}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         return LangSmithParams(
@@ -178,6 +221,13 @@ class HostedChatModel(BaseChatModel):
             )
         kwargs.pop("tool_choice", None)
         return self.bind(**kwargs) if kwargs else self
+
+    def with_retry(
+        self, *, retry_if_exception_type: Any = RETRYABLE, **options: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """As every runnable's, but unless told otherwise it repeats only what provably did not run: the errors that
+        have ``is_retryable``. To repeat any other call may send the user's message twice."""
+        return super().with_retry(retry_if_exception_type=retry_if_exception_type, **options)
 
     def batch(self, inputs: list[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any) -> Any:
         """As every ``batch``; the turns of one pinned session run in the order of the inputs."""

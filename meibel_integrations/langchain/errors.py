@@ -21,7 +21,7 @@ from langchain_core.exceptions import (
 
 from meibel_integrations import errors
 
-__all__ = ["as_langchain_error"]
+__all__ = ["RETRYABLE", "as_langchain_error"]
 
 
 class ChatNotSentError(errors.NotSentError, ModelConnectionError):
@@ -72,8 +72,20 @@ class ChatPromptTooLongError(errors.PromptTooLongError, ContextOverflowError):
     """The message is longer than the service accepts."""
 
 
-class ChatProtocolError(errors.ProtocolError, ModelError):
-    """The other side does not speak the wire."""
+class ChatProtocolError(errors.ProtocolError, ModelError, RuntimeError):
+    """The other side does not speak the wire.
+
+    A ``RuntimeError`` as every ``TurnError`` is: it may be what answered a turn that runs all the same, and generic
+    retry layers (LangGraph's ``RetryPolicy``) let those pass.
+    """
+
+
+class ChatRedirectError(errors.RedirectError, ChatProtocolError):
+    """The service redirects."""
+
+
+class ChatResponseTooLargeError(errors.ResponseTooLargeError, ChatProtocolError):
+    """A size limit was passed."""
 
 
 class ChatAgentTurnError(errors.AgentTurnError, ModelError):
@@ -112,6 +124,8 @@ _TWINS: dict[type[errors.MeibelIntegrationError], type[errors.MeibelIntegrationE
         ChatServerError,
         ChatPromptTooLongError,
         ChatProtocolError,
+        ChatRedirectError,
+        ChatResponseTooLargeError,
         ChatAgentTurnError,
         ChatStreamInterrupted,
         ChatTurnOutcomeUnknown,
@@ -119,6 +133,12 @@ _TWINS: dict[type[errors.MeibelIntegrationError], type[errors.MeibelIntegrationE
         ChatSessionEndedError,
     )
 }
+
+
+RETRYABLE: tuple[type[Exception], ...] = tuple(
+    twin for twin in _TWINS.values() if issubclass(twin, ModelError) and twin.is_retryable
+)
+"""The errors after which the turn provably did not run, and may yet."""
 
 
 def as_langchain_error(error: errors.MeibelIntegrationError) -> errors.MeibelIntegrationError:

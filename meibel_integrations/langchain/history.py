@@ -1,8 +1,8 @@
-"""A Meibel session as a LangChain chat history.
+"""A hosted session as a LangChain chat history.
 
-The session holds the conversation already: every turn of ``ChatMeibel`` writes it. So this history is read from the
+The session holds the conversation already: every turn of the chat model writes it. So this history is read from the
 service, and adding to it means no more than noting that the service has what is added. LangChain deprecates the base
-class; with LangGraph, a checkpointer and ``ChatMeibel`` need no history at all.
+class; with LangGraph, a checkpointer and the chat model need no history at all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage
 
-from meibel_integrations.client import AsyncMeibelClient, MeibelClient
+from meibel_integrations.client import AsyncLlamaCloudChatClient, AsyncMeibelClient, LlamaCloudChatClient, MeibelClient
 from meibel_integrations.client.arguments import session_options as checked_options
 from meibel_integrations.client.pair import ClientPair
 from meibel_integrations.conversation.anchor import ordinal_marker
@@ -25,47 +25,35 @@ from meibel_integrations.models import CreateSessionRequest, Message
 from meibel_integrations.protocol import flows
 from meibel_integrations.protocol.agents import AgentRef
 
-__all__ = ["MeibelChatMessageHistory"]
+__all__ = ["LlamaCloudChatMessageHistory", "MeibelChatMessageHistory"]
 
 
-class MeibelChatMessageHistory(BaseChatMessageHistory):
-    """The messages of one session, as they were written.
+class HostedChatMessageHistory(BaseChatMessageHistory):
+    """The messages of one hosted session, as they were written; what the histories of all services share.
 
     A history that was made by :meth:`create` opens no session: it is bound to the session of the first answer that is
     added to it. Reading ``session_id`` before that opens one.
-
-    Args:
-        session_id: the session to read.
-        agent_id, agent_name: the agent to open a session with, by id or by name.
-        session_options: fields of ``CreateSessionRequest`` for a session that this history opens.
-        connection: ``api_key``, ``base_url``, ``timeout``, ``max_retries``, ``allow_insecure_http``, or ``client`` and
-            ``async_client``, as in ``ChatMeibel``.
-
-    Raises:
-        InvalidInputError: neither a session nor an agent is named.
-        ConfigurationError: there is no key, or the address is bad.
     """
 
-    provider: ClassVar[str] = "meibel"
+    provider: ClassVar[str]
+    client_type: ClassVar[Any]
+    async_client_type: ClassVar[Any]
 
     def __init__(
         self,
-        session_id: str | None = None,
-        *,
-        agent_id: str | None = None,
-        agent_name: str | None = None,
-        session_options: CreateSessionRequest | Mapping[str, Any] | None = None,
+        agent: AgentRef,
+        options: CreateSessionRequest | None,
+        session_id: str | None,
         **connection: Any,
     ) -> None:
-        if agent_id is not None and agent_name is not None:
-            raise InvalidInputError("Name the agent by agent_id or by agent_name, not by both.")
-        if session_id is None and agent_id is None and agent_name is None:
-            raise InvalidInputError("Name the session (session_id=…) or the agent (agent_id=… | agent_name=…).")
+        if session_id is None and not agent.known:
+            raise InvalidInputError(
+                "Name the session (session_id=…), or whom to open one with (agent_id=…, agent_name=…, index_ids=…)."
+            )
         self._session_id = session_id
-        self._agent = AgentRef(agent_id, agent_name)
-        self._seen_agent = self._agent
-        self._options = checked_options(session_options)
-        self._clients = ClientPair(MeibelClient, AsyncMeibelClient, **connection)
+        self._agent = self._seen_agent = agent
+        self._options = options
+        self._clients: ClientPair[Any, Any] = ClientPair(self.client_type, self.async_client_type, **connection)
 
     @classmethod
     def create(cls, **settings: Any) -> Self:
@@ -120,18 +108,21 @@ class MeibelChatMessageHistory(BaseChatMessageHistory):
         Nothing is deleted at the service, which has no call for that.
 
         Raises:
-            InvalidInputError: the history was made with a ``session_id`` alone: no agent is known to begin anew with.
+            InvalidInputError: the history was made with a ``session_id`` alone: nothing is known to begin anew with.
         """
-        if self._agent == AgentRef():
-            raise InvalidInputError(
-                "This history knows a session but no agent, so it cannot begin a new one; a Meibel session cannot be "
-                "emptied. Pass agent_id=… as well, or make another history."
-            )
-        self._session_id = None
+        self._let_go()
 
     async def aclear(self) -> None:
-        """See :meth:`clear`."""
-        self.clear()
+        """The async twin of :meth:`clear`."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if not self._agent.known:
+            raise InvalidInputError(
+                "This history knows a session but not whom to open another one with, so it cannot begin anew. "
+                "Pass agent_id=…, agent_name=… or index_ids=… as well, or make another history."
+            )
+        self._session_id = None
 
     def close(self) -> None:
         """Gives up the connections."""
@@ -142,20 +133,21 @@ class MeibelChatMessageHistory(BaseChatMessageHistory):
         await self._clients.aclose()
 
     def _open(self) -> flows.Flow[Any]:
-        return flows.create_session(MeibelClient.dialect, self._clients.config.retry, self._agent, self._options)
+        return flows.create_session(self._clients.dialect, self._clients.config.retry, self._agent, self._options)
 
     def _read(self) -> flows.Flow[list[Message]]:
         assert self._session_id is not None
-        dialect, policy = MeibelClient.dialect, self._clients.config.retry
-        if self._seen_agent.id is None:
+        dialect, policy = self._clients.dialect, self._clients.config.retry
+        if self._seen_agent.id is None and self._seen_agent.index_ids is None:
             # a model finds its session behind these answers only if they name its agent
             session = yield from flows.get_session(dialect, policy, self._session_id)
-            self._seen_agent = AgentRef(session.agent_id, session.agent_name or self._agent.name)
+            self._seen_agent = self._agent.with_seen(session.agent_id, session.agent_name)
+            if session.index_ids is not None:
+                self._seen_agent = AgentRef(index_ids=tuple(session.index_ids))
         return (yield from flows.get_history(dialect, policy, self._session_id))
 
     def _items(self, messages: Sequence[BaseMessage]) -> list[Item]:
-        agent = None if self._agent == AgentRef() else self._agent
-        return to_items(messages, provider=self.provider, agent=agent)
+        return to_items(messages, provider=self.provider, agent=self._agent if self._agent.known else None)
 
     def _vouched(self, messages: Sequence[BaseMessage]) -> bool:
         """Whether the messages' own metadata says that the session has them; no request is needed then."""
@@ -173,7 +165,7 @@ class MeibelChatMessageHistory(BaseChatMessageHistory):
         if self._session_id is None and items:
             raise InvalidInputError(
                 "This history is not bound to a session yet, and none of the messages names one. Add the answer as "
-                "ChatMeibel returns it (not through a parser), or make the history with session_id=… and pin the "
+                "the chat model returns it (not through a parser), or make the history with session_id=… and pin the "
                 "model to the same session."
             )
         return not waiting
@@ -184,7 +176,7 @@ class MeibelChatMessageHistory(BaseChatMessageHistory):
             if digest(item) not in has:
                 raise InvalidInputError(
                     f"Session {self._session_id!r} does not have the {item.role} message {item.text[:60]!r}. A message "
-                    "gets into a Meibel session only by a turn: send it with ChatMeibel or MeibelClient."
+                    "gets into a session only by a turn: send it with the chat model or the client."
                 )
 
     def _to_langchain(self, held: Sequence[Message]) -> list[BaseMessage]:
@@ -208,13 +200,78 @@ class MeibelChatMessageHistory(BaseChatMessageHistory):
             id=f"{message.signal_id or f'{self._session_id}-{ordinal}'}-ai",
             response_metadata={
                 "model_provider": self.provider,
-                "agent_id": self._seen_agent.id,
-                "agent_name": self._seen_agent.name,
+                **self._seen_agent.to_json(),
                 "session_id": self._session_id,
                 "signal_id": message.signal_id,
                 "marker": None if message.signal_id else ordinal_marker(ordinal, answer),
             },
         )
+
+
+class MeibelChatMessageHistory(HostedChatMessageHistory):
+    """The messages of one Meibel session, as they were written.
+
+    A history that was made by :meth:`create` opens no session: it is bound to the session of the first answer that is
+    added to it. Reading ``session_id`` before that opens one.
+
+    Args:
+        session_id: the session to read.
+        agent_id, agent_name: the agent to open a session with, by id or by name.
+        session_options: fields of ``CreateSessionRequest`` for a session that this history opens.
+        connection: ``api_key``, ``base_url``, ``timeout``, ``max_retries``, ``allow_insecure_http``, or ``client`` and
+            ``async_client``, as in ``ChatMeibel``.
+
+    Raises:
+        InvalidInputError: neither a session nor an agent is named.
+        ConfigurationError: there is no key, or the address is bad.
+    """
+
+    provider: ClassVar[str] = "meibel"
+    client_type: ClassVar[Any] = MeibelClient
+    async_client_type: ClassVar[Any] = AsyncMeibelClient
+
+    def __init__(
+        self,
+        session_id: str | None = None,
+        *,
+        agent_id: str | None = None,
+        agent_name: str | None = None,
+        session_options: CreateSessionRequest | Mapping[str, Any] | None = None,
+        **connection: Any,
+    ) -> None:
+        if agent_id is not None and agent_name is not None:
+            raise InvalidInputError("Name the agent by agent_id or by agent_name, not by both.")
+        options = checked_options(session_options)
+        super().__init__(AgentRef(agent_id, agent_name), options, session_id, **connection)
+
+
+class LlamaCloudChatMessageHistory(HostedChatMessageHistory):
+    """The messages of one LlamaCloud chat session, as they were written.
+
+    The same as :class:`MeibelChatMessageHistory`, with ``index_ids`` for the agent - and :meth:`clear` really deletes.
+    """
+
+    provider: ClassVar[str] = "llamacloud"
+    client_type: ClassVar[Any] = LlamaCloudChatClient
+    async_client_type: ClassVar[Any] = AsyncLlamaCloudChatClient
+
+    def __init__(
+        self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None, **connection: Any
+    ) -> None:
+        agent = AgentRef(index_ids=tuple(index_ids) if index_ids else None)
+        super().__init__(agent, None, session_id, **connection)
+
+    def clear(self) -> None:
+        """Deletes the session at the service, for good. The next conversation gets a new one."""
+        session_id, self._session_id = self._session_id, None
+        if session_id is not None:
+            self._clients.client.delete(session_id)
+
+    async def aclear(self) -> None:
+        """The async twin of :meth:`clear`."""
+        session_id, self._session_id = self._session_id, None
+        if session_id is not None:
+            await self._clients.async_client.delete(session_id)
 
 
 def _said(item: Item, id_: str) -> BaseMessage:

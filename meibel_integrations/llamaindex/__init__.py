@@ -10,7 +10,7 @@ except ImportError as error:
         "Install it with: pip install 'meibel-integrations[llamaindex]'"
     ) from error
 
-from meibel_integrations.llamaindex.chat_engine import MeibelChatEngine
+from meibel_integrations.llamaindex.chat_engine import LlamaCloudChatEngine, MeibelChatEngine
 from meibel_integrations.llamaindex.streaming import HostedChatResponse, HostedStreamingResponse
 
-__all__ = ["HostedChatResponse", "HostedStreamingResponse", "MeibelChatEngine"]
+__all__ = ["HostedChatResponse", "HostedStreamingResponse", "LlamaCloudChatEngine", "MeibelChatEngine"]

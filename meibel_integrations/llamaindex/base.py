@@ -120,6 +120,7 @@ class HostedChatEngine(BaseChatEngine):
         async_client: Any = None,
         node_postprocessors: Sequence[BaseNodePostprocessor] | None = None,
         callback_manager: CallbackManager | None = None,
+        service_settings: dict[str, Any] | None = None,
         **unsupported: Any,
     ) -> None:
         if unsupported:
@@ -134,6 +135,7 @@ class HostedChatEngine(BaseChatEngine):
             timeout=timeout,
             max_retries=max_retries,
             allow_insecure_http=allow_insecure_http,
+            **(service_settings or {}),
         )
         self._postprocessors = list(node_postprocessors or ())
         self._show_thinking = include_thinking
@@ -141,7 +143,7 @@ class HostedChatEngine(BaseChatEngine):
         self._session = HeldSession(
             session_id,
             agent=agent,
-            dialect=self.client_type.dialect,
+            dialect=self._clients.dialect,
             config=self._clients.config,
             options=CallOptions(
                 check_head=check_head,
@@ -275,7 +277,7 @@ class HostedChatEngine(BaseChatEngine):
     def __repr__(self) -> str:
         agent = self._agent
         return (
-            f"{type(self).__name__}(agent_id={agent.id!r}, agent_name={agent.name!r}, "
+            f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in agent.to_json().items())}, "
             f"session_id={self.session_id!r}, base_url={self._clients.config.base_url!r})"
         )
 

@@ -126,10 +126,10 @@ class HeldSession:
         return self._call(items, None), reason
 
     def _call(self, items: list[Item], session_id: str | None) -> ConversationCall:
-        if session_id is None and self._agent.id is None and self._agent.name is None:
+        if session_id is None and not self._agent.known:
             raise errors.ConfigurationError(
-                "This engine knows its session but no agent to open another one with: "
-                "also pass agent_id=… or agent_name=…."
+                "This engine knows its session but not whom to open another one with: "
+                "also pass agent_id=…, agent_name=… or index_ids=…."
             )
         return ConversationCall(
             self._dialect,
@@ -152,8 +152,7 @@ class HeldSession:
     def settled(self, outcome: Outcome) -> AgentRef:
         """The turn is complete. Returns the agent as fully as the service has named it."""
         if outcome.reply.session_id == self.id:
-            seen, told = self._seen_agent, outcome.agent
-            self._seen_agent = AgentRef(told.id or seen.id, told.name or seen.name)
+            self._seen_agent = outcome.agent.with_seen(self._seen_agent.id, self._seen_agent.name)
             self._change(unsettled=False)
             return self._seen_agent
         return outcome.agent

@@ -44,6 +44,12 @@ class AgentRef:
             return metadata.get("agent_id") == self.id
         return self.name is not None and metadata.get("agent_name") == self.name
 
+    def to_json(self) -> dict[str, Any]:
+        """What an answer's metadata says of it, for :meth:`is_named_by`."""
+        if self.index_ids is not None:
+            return {"index_ids": list(self.index_ids)}
+        return {"agent_id": self.id, "agent_name": self.name}
+
     def with_seen(self, id: str | None, name: str | None) -> AgentRef:
         """The same with what a session told of its agent, where that was not known."""
         return AgentRef(

@@ -37,7 +37,8 @@ class Decoder:
         if self._inflate is None:
             yield chunk
             return
-        while chunk:
+        # What follows the end of the compressed data is not ours.
+        while chunk and not self._inflate.eof:
             try:
                 piece = self._inflate.decompress(chunk, _PIECE)
             except zlib.error as error:

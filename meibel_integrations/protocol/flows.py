@@ -29,7 +29,7 @@ from meibel_integrations.protocol.dialects.llamacloud import LlamaCloudDialect
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
 from meibel_integrations.protocol.encoding import Decoder
 from meibel_integrations.protocol.events import Completed, Failed
-from meibel_integrations.protocol.reconcile import Recovery, next_wait, search
+from meibel_integrations.protocol.reconcile import Found, Recovery, next_wait, search
 from meibel_integrations.protocol.requests import EVENT_STREAM, FilePart, Request
 from meibel_integrations.protocol.retry import retry_after, wait_before_retry
 from meibel_integrations.protocol.sse import SSEParser
@@ -127,6 +127,7 @@ ACCEPTED = ChatEvent("status", message="accepted")
 event. The streams of ``client`` take it out."""
 
 _READ, _FINISH, _NOW, _RANDOM = Read(), Finish(), Now(), Random()
+_UNREADABLE = "its history could not be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ def read_chat(dialect: LlamaCloudDialect, policy: RetryPolicy, request: Request)
     return dialect.read_session((yield from fetch(request, policy)))
 
 
-def get_session(dialect: MeibelDialect, policy: RetryPolicy, session_id: str) -> Flow[Session]:
+def get_session(dialect: Dialect, policy: RetryPolicy, session_id: str) -> Flow[Session]:
     body = yield from fetch(dialect.get_session(session_id), policy)
     return dialect.read_session({"session_id": session_id, **payloads.mapping(body)})
 
@@ -255,7 +256,10 @@ def send_turn(
     def attempt(turn: Turn) -> Flow[ChatEvent]:
         turn.phase = Phase.SENT
         answer = yield from fetch(dialect.send_turn(session_id, body), policy)
-        *_, done = turn.apply(dialect.read_answer(answer))
+        completed = dialect.read_answer(answer)
+        if not completed.texts:
+            raise errors.ProtocolError("The service's answer holds no text: neither clean_message nor message.")
+        *_, done = turn.apply(completed)
         return done
 
     done = yield from _recovering(dialect, policy, session_id, body, "auto", recovery, attempt)
@@ -364,21 +368,36 @@ def _reconcile(
     resends: int,
 ) -> Flow[ChatEvent | None]:
     """Emits what of the turn's answer was not shown yet and returns the last event; ``None`` to send it again."""
+    try:
+        return (yield from _search_on(dialect, policy, turn, text, recovery, error, resends))
+    except errors.TotalTimeoutError:
+        raise _in_doubt(turn, error, _UNREADABLE) from error
+
+
+def _search_on(
+    dialect: Dialect,
+    policy: RetryPolicy,
+    turn: Turn,
+    text: str,
+    recovery: Recovery,
+    error: errors.MeibelIntegrationError,
+    resends: int,
+) -> Flow[ChatEvent | None]:
+    """:func:`_reconcile`, within the total limit."""
     session_id = turn.session_id or ""
     started: datetime = yield _NOW
     wait: float | None = None
     while True:
         try:
             history, failures = yield from get_conversation(dialect, policy, session_id)
-        except (errors.TransportError, errors.APIError, errors.ProtocolError):
-            raise _in_doubt(turn, error, "its history could not be read") from error
-        found = search(
-            history,
-            failures,
-            text=text,
-            signal_id=turn.signal_id,
-            baseline=recovery.baseline,
-        )
+        except errors.TotalTimeoutError:
+            raise
+        except (errors.TransportError, errors.ServerError):
+            found = Found("hidden")  # what broke the turn's connection may last a while
+        except (errors.APIError, errors.ProtocolError):
+            raise _in_doubt(turn, error, _UNREADABLE) from error
+        else:
+            found = search(history, failures, text=text, signal_id=turn.signal_id, baseline=recovery.baseline)
         if found.answer is not None:
             if turn.phase in (Phase.NOT_SENT, Phase.SENT):
                 yield Emit(ACCEPTED)
@@ -392,13 +411,15 @@ def _reconcile(
             raise _in_doubt(turn, error, "its history does not tell this turn from another") from error
         now: datetime = yield _NOW
         waited = (now - started).total_seconds()
+        if found.state == "hidden" and waited >= recovery.grace:
+            raise _in_doubt(turn, error, _UNREADABLE) from error
         if found.state == "absent" and waited >= recovery.grace:
             if resends > 0 and not turn.partial_text:
                 return None
             raise _in_doubt(turn, error, "its history does not show it") from error
         if waited >= recovery.deadline:
             raise _in_doubt(turn, error, f"it is still running after {recovery.deadline:g} s") from error
-        limit = recovery.grace if found.state == "absent" else recovery.deadline
+        limit = recovery.deadline if found.state == "running" else recovery.grace
         wait = next_wait(wait)
         yield Sleep(min(wait, max(limit - waited, 0.01)))
 
@@ -406,7 +427,7 @@ def _reconcile(
 def _in_doubt(turn: Turn, error: errors.MeibelIntegrationError, why: str) -> errors.MeibelIntegrationError:
     """The error for a turn of which nothing more can be found out. An answer that began to stream, and a response
     that was no answer, are told as that if there is no history to say more."""
-    if why == "its history could not be read" and isinstance(error, errors.StreamInterrupted | errors.ProtocolError):
+    if why == _UNREADABLE and isinstance(error, errors.StreamInterrupted | errors.ProtocolError):
         return error
     cause = error.cause if isinstance(error, errors.StreamInterrupted) and error.cause is not None else error
     return errors.TurnOutcomeUnknown(
@@ -488,8 +509,11 @@ def _send(request: Request, policy: RetryPolicy) -> Flow[Head]:
             )
             if wait is None:
                 raise
+            try:
+                yield Sleep(wait)
+            except errors.TotalTimeoutError:
+                raise error from None  # no time for another attempt; this one's error says what became of it
         attempt += 1
-        yield Sleep(wait)
 
 
 def _body(head: Head) -> Flow[bytes]:

@@ -25,7 +25,8 @@ class Recovery:
     """How hard to look for a turn whose answer did not arrive. Times are in seconds.
 
     Attributes:
-        grace: how long a turn may stay invisible in the history before it counts as absent.
+        grace: how long a turn may stay invisible in the history before it counts as absent, and the history
+            unreadable before it is given up.
         deadline: how long to wait for a turn that is still running.
         on_ambiguous: what to do about a turn that is absent: ``"raise"``, or ``"resend_once"``, which may repeat it if
             it was merely late.
@@ -46,9 +47,10 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What became of a turn. ``answer`` is set when it is complete, ``reason`` when it failed."""
+    """What became of a turn. ``answer`` is set when it is complete, ``reason`` when it failed; ``"hidden"``: the
+    history cannot be read at present."""
 
-    state: Literal["complete", "failed", "running", "absent", "unclear"]
+    state: Literal["complete", "failed", "running", "absent", "unclear", "hidden"]
     answer: Message | None = None
     reason: str = ""
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import anyio
 import anyio.to_thread
 
-from meibel_integrations.errors import MeibelIntegrationError, TotalTimeoutError
+from meibel_integrations.errors import MeibelIntegrationError, NotSentError, TotalTimeoutError
 from meibel_integrations.protocol import flows
 from meibel_integrations.protocol.requests import Request
 
@@ -25,6 +25,7 @@ __all__ = [
     "AsyncTransport",
     "Clock",
     "Exchange",
+    "NotSentInTimeError",
     "SystemClock",
     "Transport",
     "adrive",
@@ -103,6 +104,10 @@ class SystemClock:
         await anyio.sleep(seconds)
 
 
+class NotSentInTimeError(TotalTimeoutError, NotSentError):
+    """The operation's deadline passed before its next request was sent."""
+
+
 class _Deadline:
     """The operation's total limit, looked at before each command that may wait."""
 
@@ -123,6 +128,16 @@ class _Deadline:
         if left <= 0:
             raise self.passed()
         return left
+
+    def before_send(self) -> None:
+        """
+        Raises:
+            NotSentInTimeError: no time is left to send anything.
+        """
+        try:
+            self.left()
+        except TotalTimeoutError as error:
+            raise NotSentInTimeError(str(error)) from None
 
     def passed(self) -> TotalTimeoutError:
         return TotalTimeoutError(f"The operation took longer than its total limit of {self._total:g} s.")
@@ -152,10 +167,10 @@ def drive(
                     assert exchange is not None
                     result = exchange.read()
                 elif kind is flows.Send:
-                    deadline.left()
                     if exchange is not None:
                         exchange.close()
                         exchange = None
+                    deadline.before_send()
                     exchange = transport.open(command.request)  # type: ignore[union-attr]
                     result = exchange.head
                 elif kind is flows.Sleep:
@@ -208,6 +223,7 @@ async def adrive(
                     if exchange is not None:
                         await exchange.close()
                         exchange = None
+                    deadline.before_send()
                     with _limit(deadline):
                         exchange = await transport.open(command.request)  # type: ignore[union-attr]
                     result = exchange.head

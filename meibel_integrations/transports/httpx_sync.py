@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import httpx
 
@@ -15,13 +15,14 @@ __all__ = ["HttpxExchange", "HttpxTransport"]
 
 
 class HttpxExchange:
-    """One response that is being read."""
+    """One response that is being read. ``when_closed`` is called once, when it is given up."""
 
     def __init__(self, config: ClientConfig, response: httpx.Response) -> None:
         self.head = Head(response.status_code, dict(response.headers.items()))
         self._config = config
         self._response = response
         self._chunks = response.iter_raw()
+        self.when_closed: Callable[[], None] | None = None
 
     def read(self) -> bytes:
         try:
@@ -33,10 +34,14 @@ class HttpxExchange:
             raise translate(error, self._config) from error
 
     def close(self) -> None:
+        when_closed, self.when_closed = self.when_closed, None
         try:
             self._response.close()
         except FAILURES as error:
             raise translate(error, self._config) from error
+        finally:
+            if when_closed is not None:
+                when_closed()
 
 
 class HttpxTransport:

@@ -1,6 +1,6 @@
 """Connection pools, shared by all clients of one origin, key and settings, and closed when the last of them is gone.
 
-A sync pool closes with its last user. An async pool belongs to the event loop that it was first used on, as its sockets
+A sync pool closes when its last user has left or is gone, and the streams that are open then are over. An async pool belongs to the event loop that it was first used on, as its sockets
 do: it closes with its last user or with that loop, whichever comes first, so one client works across several
 ``asyncio.run`` calls.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, Mapping
-from threading import Lock
+from collections.abc import AsyncGenerator, Callable, Mapping
+from threading import Lock, RLock
 
 import httpx
 
@@ -18,27 +18,25 @@ from meibel_integrations.config import ClientConfig
 from meibel_integrations.protocol.requests import Request
 from meibel_integrations.transports.httpx_async import AsyncHttpxExchange, AsyncHttpxTransport
 from meibel_integrations.transports.httpx_common import client_options
-from meibel_integrations.transports.httpx_sync import HttpxTransport
+from meibel_integrations.transports.httpx_sync import HttpxExchange, HttpxTransport
 
-__all__ = ["AsyncPool", "shared_async_pool", "shared_transport"]
+__all__ = ["AsyncPool", "SyncPool", "shared_async_pool", "shared_pool"]
 
 _Key = tuple[ClientConfig, tuple[tuple[str, str], ...]]
 _lock = Lock()
-_transports: weakref.WeakValueDictionary[_Key, HttpxTransport] = weakref.WeakValueDictionary()
+_sync_pools: weakref.WeakValueDictionary[_Key, SyncPool] = weakref.WeakValueDictionary()
 _pools: weakref.WeakValueDictionary[_Key, AsyncPool] = weakref.WeakValueDictionary()
 
 
-def shared_transport(config: ClientConfig, key_header: Mapping[str, str]) -> HttpxTransport:
-    """The sync transport of these settings. Keep the reference for as long as it is in use."""
+def shared_pool(config: ClientConfig, key_header: Mapping[str, str], user: object) -> SyncPool:
+    """The sync pool of these settings, for one user. Keep the reference for as long as it is in use."""
     key = (config, tuple(key_header.items()))
     with _lock:
-        transport = _transports.get(key)
-        if transport is None:
-            client = httpx.Client(**client_options(config))
-            transport = HttpxTransport(config, key_header, client)
-            weakref.finalize(transport, client.close)
-            _transports[key] = transport
-        return transport
+        pool = _sync_pools.get(key)
+        if pool is None:
+            pool = _sync_pools[key] = SyncPool(config, key_header)
+        pool.users.add(user)
+        return pool
 
 
 def shared_async_pool(config: ClientConfig, key_header: Mapping[str, str], user: object) -> AsyncPool:
@@ -50,6 +48,55 @@ def shared_async_pool(config: ClientConfig, key_header: Mapping[str, str], user:
             pool = _pools[key] = AsyncPool(config, key_header)
         pool.users.add(user)
         return pool
+
+
+class SyncPool:
+    """A sync transport whose connections close when nobody uses them, even if something - a traceback that somebody
+    keeps - still refers to it."""
+
+    def __init__(self, config: ClientConfig, key_header: Mapping[str, str]) -> None:
+        self.users: weakref.WeakSet[object] = weakref.WeakSet()
+        self._config = config
+        self._key_header = dict(key_header)
+        # The garbage collector may close a dropped stream while this thread holds the lock.
+        self._lock = RLock()
+        self._open = 0
+        self._transport: HttpxTransport | None = None
+        self._close: Callable[[], object] = int
+
+    def open(self, request: Request) -> HttpxExchange:
+        with self._lock:
+            if self._transport is None:
+                client = httpx.Client(**client_options(self._config))
+                self._transport = HttpxTransport(self._config, self._key_header, client)
+                self._close = weakref.finalize(self, client.close)
+            transport = self._transport
+            self._open += 1
+        try:
+            exchange = transport.open(request)
+        except BaseException:
+            self._leave_exchange()
+            raise
+        exchange.when_closed = self._leave_exchange
+        return exchange
+
+    def leave(self, user: object) -> None:
+        """Notes that a user is done."""
+        self.users.discard(user)
+        self._close_if_idle()
+
+    def _leave_exchange(self) -> None:
+        with self._lock:
+            self._open -= 1
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        with self._lock:
+            if self._open or self.users or self._transport is None:
+                return
+            self._transport = None
+            close = self._close
+        close()
 
 
 class AsyncPool:

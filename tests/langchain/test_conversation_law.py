@@ -7,7 +7,7 @@ model was called with - or, when only the list's head was dropped, ends with it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,28 +15,40 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from meibel_integrations import MeibelClient
+from meibel_integrations import LlamaCloudChatClient, MeibelClient
 from meibel_integrations.conversation.heads import HEADS
 from meibel_integrations.conversation.items import Item, system_texts, turns
 from meibel_integrations.conversation.seeding import read_history
-from meibel_integrations.langchain import ChatMeibel
+from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
+from meibel_integrations.langchain.base import HostedChatModel
 from meibel_integrations.langchain.messages import to_items
 from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
+from meibel_integrations.local.limits import Limits
+from meibel_integrations.models import Message
 
 _numbers = itertools.count()
 
+Read = Callable[[str], list[Message]]
 
-@pytest.fixture(scope="module", params=["v2", "guide"])
-def local(request: pytest.FixtureRequest) -> Iterator[LocalMeibel]:
+
+@pytest.fixture(scope="module", params=["v2", "guide", "llamacloud"])
+def hosted(request: pytest.FixtureRequest) -> Iterator[tuple[HostedChatModel, Read]]:
+    """A model, and how its service's history is read."""
     # Short answers that repeat, so that texts alone cannot tell turns apart.
     answerer = ScriptedAnswerer(lambda question: f"answer {len(question.text) % 3} to it")
-    with LocalMeibel(dialect=request.param, answerer=answerer) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def model(local: LocalMeibel) -> ChatMeibel:
-    return ChatMeibel(agent_id=local.agent_id, api_key=local.api_key, base_url=local.base_url, reconcile_grace=0)
+    dialect = "v2" if request.param == "llamacloud" else request.param
+    # seeds are longer than the hosted service's limit, which is another matter
+    limits = Limits(max_prompt_chars=1_000_000)
+    with LocalMeibel(dialect=dialect, answerer=answerer, limits=limits) as local:
+        if request.param == "llamacloud":
+            where = {"api_key": local.api_key, "base_url": local.llama_cloud_base_url}
+            read = LlamaCloudChatClient(**where, max_prompt_chars=None).get_messages
+            model = ChatLlamaCloud(index_ids=[local.index_id], max_prompt_chars=None, reconcile_grace=0, **where)
+            yield model, read
+        else:
+            where = {"api_key": local.api_key, "base_url": local.base_url}
+            read = MeibelClient(**where).sessions.get_session_messages
+            yield ChatMeibel(agent_id=local.agent_id, reconcile_grace=0, **where), read
 
 
 OPERATIONS = [
@@ -49,9 +61,9 @@ OPERATIONS = [
 class Conversation:
     """A user's side of a conversation: a message list, and a model that is called with it."""
 
-    def __init__(self, model: ChatMeibel, local: LocalMeibel, pick: Any) -> None:
+    def __init__(self, model: HostedChatModel, read: Read, pick: Any) -> None:
         self.model = model
-        self.client = MeibelClient(api_key=local.api_key, base_url=local.base_url)
+        self.read = read
         self.pick = pick
         self.messages: list[BaseMessage] = []
         self.trimmed = False
@@ -108,8 +120,8 @@ class Conversation:
 
     def check(self, messages: list[BaseMessage]) -> None:
         session_id = messages[-1].response_metadata["session_id"]
-        held = read_history(self.client.sessions.get_session_messages(session_id))
-        wanted = to_items(messages, provider="meibel", agent=None)
+        held = read_history(self.read(session_id))
+        wanted = to_items(messages, provider=self.model.provider, agent=None)
         assert ends_with(turns(held), turns(wanted), exactly=not self.trimmed)
         if system_texts(wanted):
             assert system_texts(held) == system_texts(wanted)
@@ -124,8 +136,8 @@ def ends_with(held: list[Item], wanted: list[Item], *, exactly: bool) -> bool:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=st.lists(st.sampled_from(OPERATIONS), min_size=2, max_size=9), data=st.data())
 def test_the_session_holds_what_the_model_was_called_with(
-    model: ChatMeibel, local: LocalMeibel, operations: list[str], data: st.DataObject
+    hosted: tuple[HostedChatModel, Read], operations: list[str], data: st.DataObject
 ) -> None:
-    conversation = Conversation(model, local, lambda among: data.draw(st.sampled_from(among or [0])))
+    conversation = Conversation(*hosted, lambda among: data.draw(st.sampled_from(among or [0])))
     for operation in operations:
         conversation.do(operation)

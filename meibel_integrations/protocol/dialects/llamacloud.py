@@ -19,7 +19,7 @@ from meibel_integrations.protocol.requests import EVENT_STREAM, FilePart, Reques
 from meibel_integrations.protocol.sse import SSEEvent
 from meibel_integrations.protocol.text import BLOCK_SEPARATOR
 
-__all__ = ["MAX_INDEXES", "MAX_PROMPT_CHARS", "LlamaCloudDialect"]
+__all__ = ["MAX_INDEXES", "MAX_PROMPT_CHARS", "LlamaCloudDialect", "checked_indexes"]
 
 MAX_PROMPT_CHARS = 1_000
 """The documented limit of a prompt (the SDKs' reference pages)."""
