@@ -5,24 +5,21 @@ from __future__ import annotations
 import builtins
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from pydantic import SecretStr
 
 from meibel_integrations.client.arguments import File
 from meibel_integrations.client.calls import LlamaCloudCalls, MeibelCalls
+from meibel_integrations.client.settings import ClientBase, ClientSettings
 from meibel_integrations.client.streams import AsyncChatStream
-from meibel_integrations.config import ClientConfig, RetryPolicy, Timeouts, resolve
 from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.models import Message, Reply, Session
 from meibel_integrations.protocol import flows
 from meibel_integrations.protocol.agents import SharedAccess
-from meibel_integrations.protocol.dialects.base import Dialect
 from meibel_integrations.protocol.dialects.llamacloud import MAX_PROMPT_CHARS, LlamaCloudDialect
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
-from meibel_integrations.protocol.reconcile import OnAmbiguous, Recovery
-from meibel_integrations.protocol.text import Partials
-from meibel_integrations.transports.base import AsyncTransport, Clock, SystemClock, adrive, arun
+from meibel_integrations.transports.base import AsyncTransport, adrive, arun
 from meibel_integrations.transports.httpx_async import AsyncHttpxTransport
 from meibel_integrations.transports.pools import AsyncPool, shared_async_pool
 
@@ -34,65 +31,27 @@ __all__ = ["AsyncHostedClient", "AsyncLlamaCloudChatClient", "AsyncMeibelClient"
 T = TypeVar("T")
 
 
-class AsyncHostedClient:
+class AsyncHostedClient(ClientBase):
     """What the async clients of all services have in common; the twin of ``HostedClient``, with the same arguments.
 
     Nothing is bound to an event loop before a request is made on it, so one client serves several ``asyncio.run``
     calls. Also an async context manager. ``http_client`` is your own ``httpx.AsyncClient``.
     """
 
-    dialect: Dialect
-
     def __init__(
         self,
         api_key: str | SecretStr | None = None,
         base_url: str | None = None,
         *,
-        timeout: Timeouts | float | None = None,
-        max_retries: int = 2,
-        partials: Partials = "auto",
-        on_ambiguous: OnAmbiguous = "raise",
-        reconcile_grace: float = 5.0,
-        reconcile_deadline: float = 120.0,
-        allow_insecure_http: bool = False,
         http_client: httpx.AsyncClient | None = None,
-        clock: Clock | None = None,
-        config: ClientConfig | None = None,
+        **settings: Unpack[ClientSettings],
     ) -> None:
-        self.config: ClientConfig = config or resolve(
-            self.dialect,
-            api_key=api_key,
-            base_url=base_url,
-            timeout=timeout,
-            max_retries=max_retries,
-            allow_insecure_http=allow_insecure_http,
-        )
-        self.partials: Partials = partials
-        self.recovery = Recovery(reconcile_grace, reconcile_deadline, on_ambiguous)
-        self._clock = clock or SystemClock()
-        header = self.dialect.key_header(self.config.api_key.get_secret_value())
+        super().__init__(api_key, base_url, **settings)
         self._transport: AsyncTransport | None = (
-            shared_async_pool(self.config, header, self)
+            shared_async_pool(self.config, self._key_header(), self)
             if http_client is None
-            else AsyncHttpxTransport(self.config, header, http_client)
+            else AsyncHttpxTransport(self.config, self._key_header(), http_client)
         )
-        self._ready()
-
-    @classmethod
-    def dialect_for(cls, **settings: Any) -> Dialect:
-        """The dialect that a client with these settings of its service speaks."""
-        return cls.dialect
-
-    def _ready(self) -> None:
-        """Called when the settings are complete: a service's client adds its calls."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self.config.base_url!r})"
-
-    @property
-    def policy(self) -> RetryPolicy:
-        """How requests are retried."""
-        return self.config.retry
 
     async def run_flow(self, flow: flows.Flow[T]) -> T:
         """Runs a flow to its result."""
@@ -225,12 +184,13 @@ class AsyncLlamaCloudChatClient(AsyncHostedClient):
         organization_id: str | None = None,
         project_id: str | None = None,
         max_prompt_chars: int | None = MAX_PROMPT_CHARS,
-        **settings: Any,
+        http_client: httpx.AsyncClient | None = None,
+        **settings: Unpack[ClientSettings],
     ) -> None:
         self.dialect = self.dialect_for(
             organization_id=organization_id, project_id=project_id, max_prompt_chars=max_prompt_chars
         )
-        super().__init__(api_key, base_url, **settings)
+        super().__init__(api_key, base_url, http_client=http_client, **settings)
 
     @classmethod
     def dialect_for(cls, **settings: Any) -> LlamaCloudDialect:

@@ -5,24 +5,21 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from pydantic import SecretStr
 
 from meibel_integrations.client.arguments import File
 from meibel_integrations.client.calls import LlamaCloudCalls, MeibelCalls
+from meibel_integrations.client.settings import ClientBase, ClientSettings
 from meibel_integrations.client.streams import ChatStream
-from meibel_integrations.config import ClientConfig, RetryPolicy, Timeouts, resolve
 from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.models import Message, Reply, Session
 from meibel_integrations.protocol import flows
 from meibel_integrations.protocol.agents import SharedAccess
-from meibel_integrations.protocol.dialects.base import Dialect
 from meibel_integrations.protocol.dialects.llamacloud import MAX_PROMPT_CHARS, LlamaCloudDialect
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
-from meibel_integrations.protocol.reconcile import OnAmbiguous, Recovery
-from meibel_integrations.protocol.text import Partials
-from meibel_integrations.transports.base import Clock, SystemClock, Transport, drive, run
+from meibel_integrations.transports.base import Transport, drive, run
 from meibel_integrations.transports.httpx_sync import HttpxTransport
 from meibel_integrations.transports.pools import SyncPool, shared_pool
 
@@ -34,80 +31,33 @@ __all__ = ["HostedClient", "LlamaCloudChatClient", "MeibelClient"]
 T = TypeVar("T")
 
 
-class HostedClient:
+class HostedClient(ClientBase):
     """What the clients of all services have in common. Thread-safe; also a context manager.
 
     Args:
         api_key: the key; from the environment if not given.
         base_url: the service; from the environment or the hosted one if not given.
-        timeout: the longest silence of the service in seconds, or a :class:`~meibel_integrations.config.Timeouts`.
-        max_retries: how often a request that never arrived, or does no harm when repeated, is sent again.
-        partials: what the pieces of a streamed answer are: ``"delta"``, ``"snapshot"``, or ``"auto"`` to find out.
-        on_ambiguous: what to do about a turn that may not have arrived and does not show in the history:
-            ``"raise"``, or ``"resend_once"``.
-        reconcile_grace, reconcile_deadline: seconds until a turn that does not show counts as absent, and until one
-            that still runs is given up.
-        allow_insecure_http: send the key over plain ``http://`` to another machine.
         http_client: your own ``httpx.Client``; it stays yours to close. The key is still attached per request.
-        clock: time and chance, for tests.
-        config: settings that were resolved before, instead of all those above but ``http_client``.
+        settings: see :class:`~meibel_integrations.client.settings.ClientSettings`.
 
     Raises:
         ConfigurationError: no key, or an address that the key must not be sent to.
     """
-
-    dialect: Dialect
 
     def __init__(
         self,
         api_key: str | SecretStr | None = None,
         base_url: str | None = None,
         *,
-        timeout: Timeouts | float | None = None,
-        max_retries: int = 2,
-        partials: Partials = "auto",
-        on_ambiguous: OnAmbiguous = "raise",
-        reconcile_grace: float = 5.0,
-        reconcile_deadline: float = 120.0,
-        allow_insecure_http: bool = False,
         http_client: httpx.Client | None = None,
-        clock: Clock | None = None,
-        config: ClientConfig | None = None,
+        **settings: Unpack[ClientSettings],
     ) -> None:
-        self.config: ClientConfig = config or resolve(
-            self.dialect,
-            api_key=api_key,
-            base_url=base_url,
-            timeout=timeout,
-            max_retries=max_retries,
-            allow_insecure_http=allow_insecure_http,
-        )
-        self.partials: Partials = partials
-        self.recovery = Recovery(reconcile_grace, reconcile_deadline, on_ambiguous)
-        self._clock = clock or SystemClock()
-        header = self.dialect.key_header(self.config.api_key.get_secret_value())
+        super().__init__(api_key, base_url, **settings)
         self._transport: Transport | None = (
-            shared_pool(self.config, header, self)
+            shared_pool(self.config, self._key_header(), self)
             if http_client is None
-            else HttpxTransport(self.config, header, http_client)
+            else HttpxTransport(self.config, self._key_header(), http_client)
         )
-        self._ready()
-
-    @classmethod
-    def dialect_for(cls, **settings: Any) -> Dialect:
-        """The dialect that a client with these settings of its service speaks."""
-        return cls.dialect
-
-    def _ready(self) -> None:
-        """Called when the settings are complete: a service's client adds its calls."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self.config.base_url!r})"
-
-    @property
-    def policy(self) -> RetryPolicy:
-        """How requests are retried."""
-        return self.config.retry
 
     def run_flow(self, flow: flows.Flow[T]) -> T:
         """Runs a flow to its result."""
@@ -249,12 +199,13 @@ class LlamaCloudChatClient(HostedClient):
         organization_id: str | None = None,
         project_id: str | None = None,
         max_prompt_chars: int | None = MAX_PROMPT_CHARS,
-        **settings: Any,
+        http_client: httpx.Client | None = None,
+        **settings: Unpack[ClientSettings],
     ) -> None:
         self.dialect = self.dialect_for(
             organization_id=organization_id, project_id=project_id, max_prompt_chars=max_prompt_chars
         )
-        super().__init__(api_key, base_url, **settings)
+        super().__init__(api_key, base_url, http_client=http_client, **settings)
 
     @classmethod
     def dialect_for(cls, **settings: Any) -> LlamaCloudDialect:

@@ -273,8 +273,12 @@ def serve(
     on_ready: Callable[[LocalMeibel], object] | None = None,
     **options: Any,
 ) -> None:
-    """Run the service until Ctrl-C or SIGTERM. Takes the options of ``LocalMeibel`` and prints nothing."""
-    with _stop_signals() as stopped, LocalMeibel(documents, host=host, port=port, **options) as local:
+    """Run the service until Ctrl-C or SIGTERM. Takes the options of ``LocalMeibel`` and prints nothing.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came while the documents were still being read.
+    """
+    with LocalMeibel(documents, host=host, port=port, **options) as local, _stop_signals() as stopped:
         if on_ready is not None:
             on_ready(local)
         stopped.wait()
