@@ -1,0 +1,136 @@
+"""The decisions, without a service: which session, what is carried, and what proves that a head has moved."""
+
+from __future__ import annotations
+
+import pytest
+
+from meibel_integrations.conversation.anchor import Anchor, Lineage, ordinal_marker
+from meibel_integrations.conversation.heads import Head
+from meibel_integrations.conversation.items import Item, digest
+from meibel_integrations.conversation.lineage import divergence
+from meibel_integrations.conversation.plan import (
+    continue_pinned,
+    continue_session,
+    head_moved,
+    newest_anchor,
+    start_session,
+)
+from meibel_integrations.errors import InvalidInputError
+from meibel_integrations.models import Message
+from meibel_integrations.protocol.agents import AgentRef
+
+
+def user(text: str) -> Item:
+    return Item("user", text)
+
+
+def answer(text: str, *carried: Item, parent: str | None = None, marker: str | None = None, n: int = 1) -> Item:
+    lineage = Lineage(parent, tuple(digest(c) for c in carried), digest(Item("assistant", text)), None, n)
+    return Item("assistant", text, None, Anchor("s", marker or f"sig-{n}", lineage))
+
+
+Q1, Q2, Q3 = user("one"), user("two"), user("three")
+A1 = answer("first", Q1)
+A2 = answer("second", Q2, parent="sig-1", n=2)
+LIST = [Q1, A1, Q2, A2, Q3]
+
+
+def test_the_newest_answer_is_the_anchor() -> None:
+    assert newest_anchor(LIST) == 3
+    assert newest_anchor([Q1, Item("assistant", "foreign"), Q2]) is None
+    assert newest_anchor(LIST, "another") is None
+
+
+@pytest.mark.parametrize(
+    ("items", "matches"),
+    [
+        (LIST, True),
+        (LIST[1:], True),
+        (LIST[2:], True),
+        (LIST[3:], True),
+        ([user("inserted"), *LIST], False),
+        ([Q1, A1, user("edited"), A2, Q3], False),
+        ([Q1, A1, Q2, user("inserted"), A2, Q3], False),
+        ([Q1, A1, A2, Q3], False),
+        ([Q1, answer("edited", Q1), Q2, A2, Q3], True),  # an answer that claims its own text: its marker decides
+        ([Q1, Item("assistant", "edited", None, A1.anchor), Q2, A2, Q3], False),
+        ([Q1, Item("assistant", "first"), Q2, A2, Q3], False),
+        ([user("summary"), Q2, A2, Q3], False),
+    ],
+)
+def test_a_list_matches_or_departs(items: list[Item], matches: bool) -> None:
+    at = newest_anchor(items)
+    assert at is not None
+    assert (divergence(items, at) is None) == matches
+
+
+def test_messages_read_from_the_server_are_trusted() -> None:
+    read = Item("assistant", "second", None, Anchor("s", "sig-2"))
+    assert divergence([user("whatever"), read, Q3], 1) is None
+
+
+def test_a_continuation_carries_what_is_new() -> None:
+    plan = continue_session([Item("system", "S"), *LIST], 4, Head())
+    assert (plan.session_id, plan.parent, plan.ordinal) == ("s", "sig-2", 3)
+    assert plan.items == (Item("system", "S"), Q3)
+    assert plan.carried == (digest(Q3),)
+    with pytest.raises(InvalidInputError):
+        continue_session(LIST[:-1], 3, Head())
+
+
+def test_a_seed_accounts_for_what_it_had_no_room_for() -> None:
+    plan = start_session([user("x" * 500), Item("assistant", "y"), user("z")], max_seed_chars=300)
+    assert (plan.continuity, plan.omitted, len(plan.carried)) == ("seeded", 2, 3)
+    assert start_session([user("z")], max_seed_chars=1).continuity == "new"
+
+
+def test_a_pinned_call_without_any_answer_sends_everything() -> None:
+    plan = continue_pinned([Item("system", "S"), Q1, Q2], "s", Head(), empty=False)
+    assert plan.items == (Item("system", "S"), Q1, Q2)
+    only = continue_pinned([Item("system", "S")], "s", Head(), empty=False)
+    assert only.items == (user("S"),)
+    with pytest.raises(InvalidInputError):
+        continue_pinned([], "s", Head(), empty=False)
+
+
+def held(*texts: str, signals: bool = True) -> list[Message]:
+    found = []
+    for n, text in enumerate(texts):
+        role = "assistant" if n % 2 else "user"
+        found.append(Message(role=role, message=text, signal_id=f"sig-{n // 2 + 1}" if signals else None))  # type: ignore[arg-type]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("history", "anchor", "moved"),
+    [
+        (held("one", "first"), A1, False),
+        (held("one", "first", "two"), A1, True),
+        (held("one", "first", "two", "second"), A1, True),
+        (held("one", "first", "two", "second"), A2, False),
+        (held("one", "first", signals=False), A1, False),
+        (held("one", "first", "two", signals=False), A1, True),
+        # the same answer twice: the one in the anchor's own place counts
+        (held("one", "first", "two", "first", signals=False), A1, True),
+        # an answer that the history does not show proves nothing by itself, a later turn does
+        (held("one", "trimmed", signals=False), A1, False),
+        (held("one", "trimmed", "two", "x", signals=False), A1, True),
+        ([], A1, False),
+    ],
+)
+def test_only_a_later_user_turn_proves_that_the_head_moved(history: list[Message], anchor: Item, moved: bool) -> None:
+    assert anchor.anchor is not None
+    signals = any(m.signal_id for m in history)
+    assert (head_moved(history, anchor.anchor, has_signals=signals) is not None) == moved
+
+
+def test_an_anchor_survives_its_metadata() -> None:
+    lineage = Lineage("p", ("a", "b"), "c", "d", 3)
+    assert Lineage.from_json(lineage.to_json()) == lineage
+    metadata = {"model_provider": "meibel", "agent_id": "a", "session_id": "s", "lineage": lineage.to_json()}
+    anchor = Anchor.from_metadata(metadata, provider="meibel", agent=AgentRef("a"))
+    assert anchor == Anchor("s", ordinal_marker(3, "c"), lineage)
+    for change in ({"model_provider": "x"}, {"agent_id": "b"}, {"session_id": None}, {"lineage": None}):
+        assert Anchor.from_metadata({**metadata, **change}, provider="meibel", agent=AgentRef("a")) is None
+    for broken in (None, 7, {}, {"answer": "x", "carried": "text"}, {"answer": 1, "carried": []}):
+        assert Lineage.from_json(broken) is None
