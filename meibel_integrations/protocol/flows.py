@@ -384,20 +384,10 @@ def _search_on(
     resends: int,
 ) -> Flow[ChatEvent | None]:
     """:func:`_reconcile`, within the total limit."""
-    session_id = turn.session_id or ""
     started: datetime = yield _NOW
     wait: float | None = None
     while True:
-        try:
-            history, failures = yield from get_conversation(dialect, policy, session_id)
-        except errors.TotalTimeoutError:
-            raise
-        except (errors.TransportError, errors.ServerError):
-            found = Found("hidden")  # what broke the turn's connection may last a while
-        except (errors.APIError, errors.ProtocolError):
-            raise _in_doubt(turn, error, _UNREADABLE) from error
-        else:
-            found = search(history, failures, text=text, signal_id=turn.signal_id, baseline=recovery.baseline)
+        found = yield from _look(dialect, policy, turn, text, recovery.baseline, error)
         if found.answer is not None:
             if turn.phase in (Phase.NOT_SENT, Phase.SENT):
                 yield Emit(ACCEPTED)
@@ -422,6 +412,26 @@ def _search_on(
         limit = recovery.deadline if found.state == "running" else recovery.grace
         wait = next_wait(wait)
         yield Sleep(min(wait, max(limit - waited, 0.01)))
+
+
+def _look(
+    dialect: Dialect,
+    policy: RetryPolicy,
+    turn: Turn,
+    text: str,
+    baseline: int | None,
+    error: errors.MeibelIntegrationError,
+) -> Flow[Found]:
+    """What the history says of the turn now."""
+    try:
+        history, failures = yield from get_conversation(dialect, policy, turn.session_id or "")
+    except errors.TotalTimeoutError:
+        raise
+    except (errors.TransportError, errors.ServerError):
+        return Found("hidden")  # what broke the turn's connection may last a while
+    except (errors.APIError, errors.ProtocolError):
+        raise _in_doubt(turn, error, _UNREADABLE) from error
+    return search(history, failures, text=text, signal_id=turn.signal_id, baseline=baseline)
 
 
 def _in_doubt(turn: Turn, error: errors.MeibelIntegrationError, why: str) -> errors.MeibelIntegrationError:

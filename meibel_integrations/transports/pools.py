@@ -1,8 +1,8 @@
 """Connection pools, shared by all clients of one origin, key and settings, and closed when the last of them is gone.
 
-A sync pool closes when its last user has left or is gone, and the streams that are open then are over. An async pool belongs to the event loop that it was first used on, as its sockets
-do: it closes with its last user or with that loop, whichever comes first, so one client works across several
-``asyncio.run`` calls.
+A sync pool closes when its last user has left or is gone, and the streams that are open then are over. An async pool
+belongs to the event loop that it was first used on, as its sockets do: it closes with its last user or with that loop,
+whichever comes first, so one client works across several ``asyncio.run`` calls.
 """
 
 from __future__ import annotations
