@@ -128,7 +128,7 @@ class HeldSession:
     def _call(self, items: list[Item], session_id: str | None) -> ConversationCall:
         if session_id is None and not self._agent.known:
             raise errors.ConfigurationError(
-                "This engine knows its session but not whom to open another one with: "
+                "This engine knows its session, but no agent or indexes to open another one with: "
                 "also pass agent_id=…, agent_name=… or index_ids=…."
             )
         return ConversationCall(
