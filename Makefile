@@ -17,11 +17,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed-all: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[all]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[all,dev]'
 	@touch $@ $(VENV)/.installed-all
 
 demo: $(VENV)/.installed-all ## Ask an embedded agent through LangChain and LlamaIndex

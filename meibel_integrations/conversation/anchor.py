@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from meibel_integrations.protocol.agents import AgentRef
+from meibel_integrations.protocol.agents import NOBODY, AgentRef
 
 __all__ = ["Anchor", "Lineage", "ordinal_marker"]
 
@@ -65,12 +65,13 @@ class Anchor:
     """A place in a session: the head that an answer made.
 
     ``marker`` is the answer's signal where the wire has one, otherwise :func:`ordinal_marker`. ``lineage`` is ``None``
-    for answers that were read from the server; they are trusted.
+    for answers that were read from the server; they are trusted. ``agent`` is whom the answer names.
     """
 
     session_id: str
     marker: str
     lineage: Lineage | None = None
+    agent: AgentRef = NOBODY
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], *, provider: str, agent: AgentRef | None) -> Anchor | None:
@@ -84,7 +85,9 @@ class Anchor:
             marker = ordinal_marker(lineage.ordinal, lineage.answer)
         if not isinstance(session_id, str) or not session_id or not isinstance(marker, str):
             return None
-        return cls(session_id, marker, lineage)
+        id_, name = metadata.get("agent_id"), metadata.get("agent_name")
+        named = AgentRef(id_ if isinstance(id_, str) else None, name if isinstance(name, str) else None)
+        return cls(session_id, marker, lineage, named)
 
 
 def ordinal_marker(ordinal: int | None, answer: str) -> str:

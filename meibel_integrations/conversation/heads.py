@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 from collections import OrderedDict
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Lock, get_ident
 
@@ -17,6 +19,12 @@ __all__ = ["HEADS", "Flight", "Head", "Heads", "Owner", "current_owner"]
 Owner = tuple[int, int]
 _MAX_SESSIONS = 10_000
 _MAX_SUPERSEDED = 256
+_MAX_HELD = 64
+
+_numbers = itertools.count(1)
+# The turns that were sent in this context. A task or thread that a wrapper starts inherits it: waiting there for a
+# stream that its starter holds would never end, just as in the starter itself.
+_held: ContextVar[tuple[int, ...]] = ContextVar("meibel_integrations_held", default=())
 
 
 def current_owner() -> Owner:
@@ -39,6 +47,7 @@ class Head:
         flight: who sent a turn that is not settled, ``None`` if none is.
         open: whether that turn's stream is still open.
         text: what that turn carries.
+        number: of that turn, among all that this process sent.
     """
 
     settled: str | None = None
@@ -47,11 +56,17 @@ class Head:
     flight: Owner | None = None
     open: bool = False
     text: str = ""
+    number: int = 0
     superseded: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     def copy(self) -> Head:
         """A copy that later changes leave alone."""
         return dataclasses.replace(self, superseded=self.superseded.copy())
+
+    def fly(self, owner: Owner) -> None:
+        """A turn is being sent, and the caller's context holds its stream."""
+        self.flight, self.open, self.number = owner, True, next(_numbers)
+        _held.set((*_held.get()[-_MAX_HELD:], self.number))
 
     def replace_settled(self, marker: str | None) -> None:
         """Moves the head; the one before is superseded."""
@@ -83,17 +98,20 @@ class Heads:
             head = self._get(service, session_id)
             flight = None
             if head.flight is not None:
-                flight = Flight(open=head.open, mine=head.open and head.flight == owner)
+                held = head.flight == owner or head.number in _held.get()
+                flight = Flight(open=head.open, mine=head.open and held)
             known = head.copy()
             if flight is None:
-                head.flight, head.open = owner, True
+                head.fly(owner)
             return known, flight
 
     def open(self, service: str, session_id: str, owner: Owner) -> None:
-        """Marks the first turn of a new session as in flight."""
+        """Marks the first turn of a new session as in flight. What was known under its id was of another one."""
         with self._lock:
+            self._heads.pop((service, session_id), None)
             head = self._get(service, session_id)
-            head.ordinal, head.flight, head.open = 0, owner, True
+            head.ordinal = 0
+            head.fly(owner)
 
     def sending(self, service: str, session_id: str, text: str, ordinal: int | None) -> None:
         """The turn in flight carries this text, and is the session's ``ordinal``-th (``None``: not known)."""

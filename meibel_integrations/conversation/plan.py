@@ -143,8 +143,9 @@ def continue_pinned(items: Sequence[Item], session_id: str, known: Head, *, empt
     if not new and not any(item.role == "assistant" for item in items):
         return _only_instructions(items, session_id, known)
     _require_question(new, "after the last answer")
-    lineage = anchor.lineage if anchor is not None else None
-    in_force = lineage.system if lineage is not None else known.system
+    # others may have used the session since: what is known of its instructions counts only at its head
+    at_head = anchor is not None and known.settled == anchor.marker
+    in_force = known.system if at_head else None
     ordinal = 0 if empty else known.ordinal
     if anchor is not None and ordinal is None:
         ordinal = _ordinal(anchor)

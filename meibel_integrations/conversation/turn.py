@@ -9,14 +9,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from meibel_integrations import errors
 from meibel_integrations.config import RetryPolicy
 from meibel_integrations.conversation.anchor import Anchor, Lineage, ordinal_marker
 from meibel_integrations.conversation.heads import HEADS, Head, Heads, current_owner
-from meibel_integrations.conversation.items import Item, digest
-from meibel_integrations.conversation.lineage import divergence
+from meibel_integrations.conversation.items import Item, digest, system_texts, turns
+from meibel_integrations.conversation.lineage import walk_back
 from meibel_integrations.conversation.plan import (
     CheckHead,
     OnDivergence,
@@ -27,10 +27,10 @@ from meibel_integrations.conversation.plan import (
     newest_anchor,
     start_session,
 )
-from meibel_integrations.conversation.seeding import write
+from meibel_integrations.conversation.seeding import read_history, write
 from meibel_integrations.models import ChatMessageRequest, CreateSessionRequest, Message, Reply
 from meibel_integrations.protocol import flows
-from meibel_integrations.protocol.agents import AgentRef
+from meibel_integrations.protocol.agents import NOBODY, AgentRef
 from meibel_integrations.protocol.dialects.base import Dialect
 from meibel_integrations.protocol.reconcile import OnAmbiguous, Recovery
 from meibel_integrations.protocol.requests import FilePart
@@ -80,6 +80,26 @@ class CallOptions:
     reconcile_deadline: float = 120.0
     files: Callable[[], Sequence[FilePart]] | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ``InvalidInputError`` for a value that means nothing."""
+        _require_one_of("on_divergence", self.on_divergence, (None, *get_args(OnDivergence)))
+        _require_one_of("check_head", self.check_head, get_args(CheckHead))
+        _require_one_of("partials", self.partials, get_args(Partials))
+        _require_one_of("on_ambiguous", self.on_ambiguous, get_args(OnAmbiguous))
+        if self.session_id is not None and not (isinstance(self.session_id, str) and self.session_id.strip()):
+            raise errors.InvalidInputError(
+                f"session_id must be the id of a session, as text, not {type(self.session_id).__name__} "
+                f"{self.session_id!r:.60}."
+            )
+        if not isinstance(self.max_seed_chars, int) or self.max_seed_chars < 1:
+            raise errors.InvalidInputError(f"max_seed_chars must be a number above 0, not {self.max_seed_chars!r}.")
+
+
+def _require_one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        known = ", ".join(repr(each) for each in allowed if each is not None)
+        raise errors.InvalidInputError(f"{name} must be one of {known}, not {value!r}.")
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -105,6 +125,8 @@ class Outcome:
             "follow_up_questions": list(reply.follow_up_questions),
             "call_to_actions": [action.model_dump() for action in reply.call_to_actions],
             "artifacts": [artifact.model_dump() for artifact in reply.artifacts],
+            "warnings": list(reply.warnings),
+            "skipped_index_ids": list(reply.skipped_index_ids),
             "recovered": reply.recovered,
             "continuity": self.plan.continuity,
             "continuity_reason": self.plan.reason,
@@ -222,27 +244,41 @@ class ConversationCall:
             known = yield from self._wait(session_id)
         try:
             empty = False
-            anchor = None if at is None else self.items[at].anchor
-            foreign = any(item.role == "assistant" for item in self.items)
-            if anchor is None and foreign and known.settled is None:
+            answered = any(item.role == "assistant" for item in self.items)
+            if strict and answered:
+                yield from self._require_agreement(session_id, at)
+            elif at is None and answered and known.settled is None:
                 empty = not (yield from self._history(session_id))
-            if strict and at is not None and anchor is not None:
-                reason = self._departure(at)
-                if reason is None:
-                    history = yield from self._history(session_id)
-                    reason = head_moved(history, anchor, has_signals=any(m.signal_id for m in history))
-                if reason is not None:
-                    raise errors.DivergenceError(f"The messages are not what session {session_id!r} holds: {reason}.")
             return continue_pinned(self.items, session_id, known, empty=empty)
         except BaseException:
             self.heads.release(self.service, session_id)
             raise
 
+    def _require_agreement(self, session_id: str, at: int | None) -> flows.Flow[None]:
+        """Raises ``DivergenceError`` unless the list is what a pinned session holds, up to its newest answer."""
+        reason = None if at is None else self._departure(at)
+        if reason is None:
+            history = yield from self._history(session_id)
+            anchor = None if at is None else self.items[at].anchor
+            if anchor is not None:
+                reason = head_moved(history, anchor, has_signals=any(m.signal_id for m in history))
+            else:
+                talk = turns(self.items)
+                last = max(i for i, item in enumerate(talk) if item.role == "assistant")
+                if turns(read_history(history)) != talk[: last + 1]:
+                    reason = "they are another conversation"
+        if reason is not None:
+            raise errors.DivergenceError(f"The messages are not what session {session_id!r} holds: {reason}.")
+
     def _departure(self, at: int) -> str | None:
-        """Where the list departs from its session's lineage, system messages aside."""
-        talk = [item for item in self.items if item.role != "system"]
-        before = sum(1 for item in self.items[:at] if item.role != "system")
-        return divergence(talk, before)
+        """Where the list departs from what its session holds."""
+        walk = walk_back(turns(self.items), len(turns(self.items[:at])))
+        anchor = self.items[at].anchor
+        lineage = anchor.lineage if anchor is not None else None
+        if walk.whole and lineage is not None and lineage.system is not None and not system_texts(self.items):
+            # a list that lost its head may have lost them with it; this one has its head
+            return "the instructions were withdrawn"
+        return walk.reason
 
     def _diverged(self, session_id: str, reason: str) -> Plan:
         if self.options.on_divergence == "error":
@@ -370,7 +406,8 @@ class ConversationCall:
                 raise errors.PromptTooLongError(
                     f"{error} It carries instructions or earlier messages besides the question: {len(plan.items)} "
                     f"messages, {asked:,} characters of them the user's. A session that goes on needs to be sent the "
-                    "new question only; continue one, or pass a shorter list."
+                    "new question only; continue one, pass a shorter list, or let the oldest messages be left out "
+                    f"(max_seed_chars={self.dialect.max_prompt_chars})."
                 ) from None
             raise
 
@@ -378,7 +415,10 @@ class ConversationCall:
         """The session to send to, with the turn in flight; a new one only for a message that can be sent."""
         if plan.session_id is not None:
             self.heads.sending(self.service, plan.session_id, body.user_message, plan.ordinal)
-            return plan.session_id, self.agent
+            at = newest_anchor(self.items, plan.session_id)
+            anchor = None if at is None else self.items[at].anchor
+            named = NOBODY if anchor is None else anchor.agent
+            return plan.session_id, self.agent.with_seen(named.id, named.name)
         session = yield from flows.create_session(self.dialect, self.policy, self.agent, self.options.session_options)
         self.heads.open(self.service, session.id, current_owner())
         self.heads.sending(self.service, session.id, body.user_message, 1)

@@ -7,7 +7,8 @@ import warnings
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, closing
-from typing import Any, ClassVar, Self
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -15,15 +16,16 @@ from langchain_core.language_models import LangSmithParams, LanguageModelInput, 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from langchain_core.runnables import Runnable, RunnableSerializable
+from langchain_core.runnables.configurable import RunnableConfigurableFields
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from meibel_integrations import __version__
 from meibel_integrations.client.pair import ClientPair
 from meibel_integrations.config import Timeouts
 from meibel_integrations.conversation.plan import CheckHead, OnDivergence
 from meibel_integrations.conversation.turn import CallOptions, ConversationCall
-from meibel_integrations.errors import MeibelIntegrationError
+from meibel_integrations.errors import InvalidInputError, MeibelIntegrationError
 from meibel_integrations.langchain.answers import Answer
 from meibel_integrations.langchain.errors import RETRYABLE, as_langchain_error
 from meibel_integrations.langchain.messages import to_items
@@ -103,6 +105,15 @@ class HostedChatModel(BaseChatModel):
     """The field that holds the key: never shown, never dumped, never pickled."""
 
     _pair: ClientPair[Any, Any] | None = PrivateAttr(default=None)
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            # a validation error keeps its input, and is often logged whole: the key must not be in there as text
+            for name in ("api_key", self.key_field):
+                if isinstance(settings.get(name), str):
+                    settings[name] = SecretStr(settings[name])
+            super().__init__(*args, **settings)
 
     @model_validator(mode="before")
     @classmethod
@@ -184,8 +195,7 @@ class HostedChatModel(BaseChatModel):
 
     @property
     def _model_label(self) -> str:
-        agent = self._agent()
-        return agent.id or agent.name or ",".join(agent.index_ids or ()) or self.session_id or self.provider
+        return self._agent().label or self.session_id or self.provider
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
@@ -241,13 +251,18 @@ class HostedChatModel(BaseChatModel):
         config = self._in_order(config, kwargs)
         return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
 
+    def configurable_fields(self, **kwargs: Any) -> RunnableSerializable[Any, AIMessage]:
+        """As every ``configurable_fields``; a ``batch`` that the config pins to a session runs in the order of the
+        inputs."""
+        plain = super().configurable_fields(**kwargs)
+        if not isinstance(plain, RunnableConfigurableFields):
+            return plain
+        return PinnedInOrder(default=plain.default, fields=plain.fields, config=plain.config)
+
     def _in_order(self, config: Any, kwargs: dict[str, Any]) -> Any:
         if self.session_id is None and kwargs.get("session_id") is None:
             return config
-        one_by_one = {"max_concurrency": 1}
-        if isinstance(config, list):
-            return [{**(each or {}), **one_by_one} for each in config]
-        return {**(config or {}), **one_by_one}
+        return _one_by_one(config)
 
     def _generate(
         self,
@@ -325,9 +340,11 @@ class HostedChatModel(BaseChatModel):
 
     def _answer(self, client: Any, messages: Sequence[BaseMessage], kwargs: dict[str, Any]) -> Answer:
         given = {key: value for key, value in kwargs.items() if key in _CALL_OPTIONS and value is not None}
-        idle = sorted(kwargs.keys() - _CALL_OPTIONS - {"stream"})
-        if idle:
-            logger.debug("%s: %s has no effect on a hosted agent.", type(self).__name__, ", ".join(idle))
+        for name in kwargs.keys() - _CALL_OPTIONS - {"stream"}:
+            meant = get_close_matches(name, _CALL_OPTIONS, n=1, cutoff=0.8)
+            if meant:
+                raise InvalidInputError(f"There is no option {name!r}. Did you mean {meant[0]!r}?")
+            logger.debug("%s: %s has no effect on a hosted agent.", type(self).__name__, name)
         options = CallOptions(
             **{**{name: getattr(self, name) for name in _CALL_OPTIONS}, **given},
             partials=self.partials,
@@ -341,3 +358,27 @@ class HostedChatModel(BaseChatModel):
         items = to_items(messages, provider=self.provider, agent=agent if agent.known else None)
         call = ConversationCall(client.dialect, client.policy, client.config.base_url, agent, items, options)
         return Answer(call, self.provider, self._model_label)
+
+
+# A parametrised base class would lose its fields to pydantic.
+class PinnedInOrder(RunnableConfigurableFields):  # type: ignore[type-arg]
+    """A configurable chat model whose batch is one turn after the other where the config pins a session: LangChain
+    itself would run each input in a thread of its own, in any order."""
+
+    def batch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> Any:
+        return super().batch(inputs, self._in_order(inputs, config), **kwargs)
+
+    async def abatch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> Any:
+        return await super().abatch(inputs, self._in_order(inputs, config), **kwargs)
+
+    def _in_order(self, inputs: list[Any], config: Any) -> Any:
+        configs = config if isinstance(config, list) else [config] * len(inputs)
+        pinned = any(getattr(self.prepare(each)[0], "session_id", None) for each in configs)
+        return _one_by_one(config) if pinned else config
+
+
+def _one_by_one(config: Any) -> Any:
+    """A config, or a list of them, that lets one input run at a time."""
+    if isinstance(config, list):
+        return [{**(each or {}), "max_concurrency": 1} for each in config]
+    return {**(config or {}), "max_concurrency": 1}

@@ -19,13 +19,20 @@ from meibel_integrations.client.pair import ClientPair
 from meibel_integrations.conversation.anchor import ordinal_marker
 from meibel_integrations.conversation.items import Item, digest, turns
 from meibel_integrations.conversation.seeding import read, read_history
-from meibel_integrations.errors import InvalidInputError
+from meibel_integrations.errors import InvalidInputError, NotFoundError
 from meibel_integrations.langchain.messages import to_items
 from meibel_integrations.models import CreateSessionRequest, Message
 from meibel_integrations.protocol import flows
 from meibel_integrations.protocol.agents import AgentRef
+from meibel_integrations.protocol.dialects.llamacloud import LlamaCloudDialect, checked_indexes
 
 __all__ = ["LlamaCloudChatMessageHistory", "MeibelChatMessageHistory"]
+
+
+_CONNECTION = frozenset(
+    {"api_key", "base_url", "timeout", "max_retries", "allow_insecure_http", "client", "async_client"}
+    | {"organization_id", "project_id", "max_prompt_chars"}
+)
 
 
 class HostedChatMessageHistory(BaseChatMessageHistory):
@@ -46,6 +53,12 @@ class HostedChatMessageHistory(BaseChatMessageHistory):
         session_id: str | None,
         **connection: Any,
     ) -> None:
+        unknown = sorted(connection.keys() - _CONNECTION)
+        if unknown:
+            raise InvalidInputError(
+                f"{type(self).__name__} has no setting {', '.join(unknown)}. "
+                f"For connections it has: {', '.join(sorted(_CONNECTION))}."
+            )
         if session_id is None and not agent.known:
             raise InvalidInputError(
                 "Name the session (session_id=…), or whom to open one with (agent_id=…, agent_name=…, index_ids=…)."
@@ -54,6 +67,13 @@ class HostedChatMessageHistory(BaseChatMessageHistory):
         self._agent = self._seen_agent = agent
         self._options = options
         self._clients: ClientPair[Any, Any] = ClientPair(self.client_type, self.async_client_type, **connection)
+
+    def __str__(self) -> str:
+        """Without the messages, which would have to be fetched."""
+        return repr(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(session_id={self._session_id!r})"
 
     @classmethod
     def create(cls, **settings: Any) -> Self:
@@ -258,20 +278,28 @@ class LlamaCloudChatMessageHistory(HostedChatMessageHistory):
     def __init__(
         self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None, **connection: Any
     ) -> None:
-        agent = AgentRef(index_ids=tuple(index_ids) if index_ids else None)
+        agent = AgentRef(index_ids=tuple(checked_indexes(index_ids)) if index_ids else None)
         super().__init__(agent, None, session_id, **connection)
 
     def clear(self) -> None:
         """Deletes the session at the service, for good. The next conversation gets a new one."""
-        session_id, self._session_id = self._session_id, None
-        if session_id is not None:
-            self._clients.client.delete(session_id)
+        if self._session_id is not None:
+            self._clients.client.run_flow(self._delete(self._session_id))
+            self._session_id = None
 
     async def aclear(self) -> None:
         """The async twin of :meth:`clear`."""
-        session_id, self._session_id = self._session_id, None
-        if session_id is not None:
-            await self._clients.async_client.delete(session_id)
+        if self._session_id is not None:
+            await self._clients.async_client.run_flow(self._delete(self._session_id))
+            self._session_id = None
+
+    def _delete(self, session_id: str) -> flows.Flow[None]:
+        """Also where somebody else, or an attempt whose answer got lost, has deleted it already."""
+        dialect: LlamaCloudDialect = self._clients.dialect  # type: ignore[assignment]
+        try:
+            yield from flows.fetch(dialect.delete_session(session_id), self._clients.config.retry)
+        except NotFoundError:
+            return
 
 
 def _said(item: Item, id_: str) -> BaseMessage:

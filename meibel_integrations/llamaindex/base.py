@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -64,7 +64,7 @@ class HostedChatEngine(BaseChatEngine):
     user, or :meth:`with_session` for each; they share their settings and connections.
 
     A service's engine names its two kinds of clients, and its constructor makes of its own arguments an agent and the
-    options of new sessions, which are the first two here.
+    options of new sessions, and names its clients' own settings: the first three here.
 
     Args:
         session_id: the session to go on in; otherwise the first message opens one.
@@ -97,6 +97,7 @@ class HostedChatEngine(BaseChatEngine):
         self,
         agent: AgentRef,
         session_options: CreateSessionRequest | None,
+        service_settings: Mapping[str, Any] | None = None,
         /,
         *,
         session_id: str | None = None,
@@ -120,7 +121,6 @@ class HostedChatEngine(BaseChatEngine):
         async_client: Any = None,
         node_postprocessors: Sequence[BaseNodePostprocessor] | None = None,
         callback_manager: CallbackManager | None = None,
-        service_settings: dict[str, Any] | None = None,
         **unsupported: Any,
     ) -> None:
         if unsupported:
@@ -139,6 +139,7 @@ class HostedChatEngine(BaseChatEngine):
         )
         self._postprocessors = list(node_postprocessors or ())
         self._show_thinking = include_thinking
+        self._show_tools = include_tool_activity
         self._agent = agent
         self._session = HeldSession(
             session_id,
@@ -240,13 +241,20 @@ class HostedChatEngine(BaseChatEngine):
         agent = self._agent
         model = {
             "class_name": type(self).__name__,
-            "model": agent.id or agent.name or self.session_id or "",
-            "agent_id": agent.id,
-            "agent_name": agent.name,
+            "model": agent.label or self.session_id or "",
+            **agent.to_json(),
             "session_id": self.session_id,
         }
         trace = TurnTrace(self, [*(chat_history or ()), question], model, self.callback_manager, streaming=streaming)
-        return EngineTurn(self._session, trace, message, given, self._postprocessors, show_thinking=self._show_thinking)
+        return EngineTurn(
+            self._session,
+            trace,
+            message,
+            given,
+            self._postprocessors,
+            show_thinking=self._show_thinking,
+            show_tools=self._show_tools,
+        )
 
     # Connections
 

@@ -125,7 +125,7 @@ class LlamaCloudChatEngine(HostedChatEngine):
             "project_id": project_id,
             "max_prompt_chars": max_prompt_chars,
         }
-        super().__init__(agent, None, session_id=session_id, service_settings=None if given else service, **settings)
+        super().__init__(agent, None, None if given else service, session_id=session_id, **settings)
 
     @classmethod
     def from_defaults(cls, index_ids: Sequence[str] | None = None, **settings: Any) -> Self:

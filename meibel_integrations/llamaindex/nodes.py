@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from llama_index.core.schema import NodeRelationship, NodeWithScore, ObjectType, RelatedNodeInfo, TextNode
 
@@ -27,7 +28,7 @@ def _node(index: int, source: Source, session_id: str | None) -> NodeWithScore:
     named: dict[str, Any] = {
         "title": source.title,
         "url": source.url,
-        "file_name": source.title,
+        "file_name": _file_name(source),
         "data_element_id": source.data_element_id,
         "source_id": source.source_id,
         "session_id": session_id,
@@ -54,3 +55,11 @@ def _node(index: int, source: Source, session_id: str | None) -> NodeWithScore:
         )
     score = source.score
     return NodeWithScore(node=node, score=None if score is None or math.isnan(score) else float(score))
+
+
+def _file_name(source: Source) -> str:
+    """What readers of LlamaIndex call so: the last part of the address, else the title."""
+    told = source.metadata.get("file_name")
+    if isinstance(told, str) and told:
+        return told
+    return unquote(urlsplit(source.url or "").path.rpartition("/")[2]) or source.title

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,10 +22,6 @@ from meibel_integrations.models import ChatEvent, Citation, Usage
 from meibel_integrations.protocol import flows
 
 __all__ = ["EngineTurn"]
-
-_ROUNDS = 3
-"""An answer that was left by ``break`` is closed by the event loop within two rounds. They are waited for, lest its
-session count as busy."""
 
 
 class EngineTurn:
@@ -51,6 +46,7 @@ class EngineTurn:
         postprocessors: Sequence[BaseNodePostprocessor],
         *,
         show_thinking: bool,
+        show_tools: bool,
     ) -> None:
         self._session = session
         self._trace = trace
@@ -58,6 +54,7 @@ class EngineTurn:
         self._given = given
         self._postprocessors = postprocessors
         self._show_thinking = show_thinking
+        self._show_tools = show_tools
         self._call: ConversationCall | None = None
         self._reason = ""
         self._entered = False
@@ -88,8 +85,6 @@ class EngineTurn:
 
     async def aopen(self, client: Any) -> AsyncChatStream:
         """The async twin of :meth:`open`."""
-        for _ in range(_ROUNDS):
-            await asyncio.sleep(0)
         self._trace.start()
         try:
             stream: AsyncChatStream = await client.stream_flow(self._flow())
@@ -186,19 +181,16 @@ class EngineTurn:
         found = outcome.metadata()
         del found["lineage"]  # for message lists that travel; an engine holds its session itself
         self.metadata.update(
-            found,
-            agent_id=agent.id,
-            agent_name=agent.name,
+            {**found, **agent.to_json()},
             continuity_reason=self._reason,
             token_usage=_token_usage(reply.usage),
-            warnings=list(reply.warnings),
         )
         if self._show_thinking:
             self.metadata["thinking"] = reply.thinking
         self.text = reply.message
         self.message = answer_message(reply, thinking=self._show_thinking)
         self.citations = list(reply.citations)
-        self.tools = tool_outputs(reply.tool_activity)
+        self.tools = tool_outputs(reply.tool_activity) if self._show_tools else []
         self.nodes = source_nodes(reply)
 
     def _finish(self, nodes: list[NodeWithScore]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["AgentRef", "SharedAccess"]
+__all__ = ["NOBODY", "AgentRef", "SharedAccess"]
 
 SharedAccess = Literal["query", "read_only"]
 
@@ -35,6 +35,11 @@ class AgentRef:
         """Whether anything is named at all."""
         return self.id is not None or self.name is not None or self.index_ids is not None
 
+    @property
+    def label(self) -> str | None:
+        """A short name for it, for traces."""
+        return self.id or self.name or ",".join(self.index_ids or ()) or None
+
     def is_named_by(self, metadata: Mapping[str, Any]) -> bool:
         """Whether an answer's metadata names this agent."""
         if self.index_ids is not None:
@@ -52,6 +57,12 @@ class AgentRef:
 
     def with_seen(self, id: str | None, name: str | None) -> AgentRef:
         """The same with what a session told of its agent, where that was not known."""
+        if self.index_ids is not None:
+            return self
         return AgentRef(
             self.id or id, self.name or name, self.index_ids, self.bound, self.require_all_indexes, self.shared_access
         )
+
+
+NOBODY = AgentRef()
+"""No agent at all."""

@@ -67,7 +67,7 @@ def search(
 
     Args:
         history: the user and assistant messages in order.
-        failures: the reasons of turns that failed, by signal, where the service tells.
+        failures: the reasons of turns that failed, where the service tells, by signal or place (``#0``).
         text: the turn's message as it was sent.
         signal_id: the turn's signal, if it was known before the connection broke.
         baseline: how many user turns the session had before, ``None`` if unknown.
@@ -98,9 +98,9 @@ def _by_text(history: Sequence[Message], failures: Mapping[str, str], text: str,
     if len(new) > 1:
         return Found("unclear")
     at = new[0]
-    signal_id = history[at].signal_id
-    if signal_id is not None and signal_id in failures:
-        return Found("failed", reason=failures[signal_id])
+    named = history[at].signal_id or f"#{asked.index(at)}"
+    if named in failures:
+        return Found("failed", reason=failures[named])
     answer = history[at + 1] if at + 1 < len(history) else None
     if answer is not None and answer.role == "assistant":
         return Found("complete", answer)

@@ -65,12 +65,16 @@ class GrowingText:
     def block(self, text: str) -> str:
         """Takes the whole of the block that the last deltas began, or of a new one, and returns what to show.
 
-        Blocks are set apart by an empty line.
+        Blocks are set apart by an empty line, unless their deltas came without a whole block in between: then the
+        wholes that follow are found in what was shown, one after the other.
         """
         if self._block is None:
             shown = self.delta(text)
         else:
             begun = self.text[self._block :]
+            if len(begun) > len(text) and begun.startswith(text):
+                self._block += len(text)
+                return ""
             shown = self._emit(text[len(begun) :]) if text.startswith(begun) and not self.lost else ""
         self._block, self._closed = None, True
         return shown

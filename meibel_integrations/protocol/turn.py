@@ -166,12 +166,16 @@ class Turn:
             shown.append(ChatEvent("content", rest, data=event.data))
         if not agreed:
             shown += self._on_warned(wire.Warned("The final answer differs from the text that was streamed before it."))
-        for warning in event.warnings:
-            shown += self._on_warned(wire.Warned(warning))
+        told = "\n".join(self._warnings)
+        if not event.skipped_index_ids or not all(index_id in told for index_id in event.skipped_index_ids):
+            for warning in event.warnings:
+                shown += self._on_warned(wire.Warned(warning))
         evidence = event.evidence or self._evidence or wire.Evidence()
         if not evidence.sources and self._retrieved:
-            found = {(s.data_element_id, s.title, s.snippet): s for e in self._retrieved for s in e.sources}
-            evidence = wire.Evidence(sources=tuple(found.values()))
+            # a passage may be found again, with another score: the first one counts
+            passages = [s for e in self._retrieved for s in e.sources]
+            found = {(s.data_element_id, s.title, s.snippet): s for s in reversed(passages)}
+            evidence = wire.Evidence(sources=tuple(reversed(found.values())))
         self._warnings += evidence.problems
         sources = list(evidence.sources)
         citations = place(evidence.marks, text, event.raw_text if event.raw_text != text else None)

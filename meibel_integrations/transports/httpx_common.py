@@ -19,7 +19,8 @@ from meibel_integrations.protocol.requests import Request
 
 __all__ = ["FAILURES", "build_request", "client_options", "translate"]
 
-_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0)
+# Beyond the number of connections requests queue, and httpcore looks through the whole queue for each of them.
+_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=30.0)
 
 
 def client_options(config: ClientConfig) -> dict[str, Any]:

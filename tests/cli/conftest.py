@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     path = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", str(ROOT) if path is None else f"{ROOT}{os.pathsep}{path}")
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> None:
+    """A suite that a script runs in the background ignores Ctrl-C, and its child processes would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -46,4 +54,6 @@ def local(docs: Path) -> Iterator[LocalMeibel]:
 def hosted(local: LocalMeibel, monkeypatch: pytest.MonkeyPatch) -> LocalMeibel:
     monkeypatch.setenv("MEIBEL_API_KEY", local.api_key)
     monkeypatch.setenv("MEIBEL_BASE_URL", local.base_url)
+    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", local.api_key)
+    monkeypatch.setenv("LLAMA_CLOUD_BASE_URL", local.llama_cloud_base_url)
     return local

@@ -7,7 +7,7 @@ import pytest
 from meibel_integrations.conversation.anchor import Anchor, Lineage, ordinal_marker
 from meibel_integrations.conversation.heads import Head
 from meibel_integrations.conversation.items import Item, digest
-from meibel_integrations.conversation.lineage import divergence
+from meibel_integrations.conversation.lineage import Walk, walk_back
 from meibel_integrations.conversation.plan import (
     continue_pinned,
     continue_session,
@@ -61,12 +61,14 @@ def test_the_newest_answer_is_the_anchor() -> None:
 def test_a_list_matches_or_departs(items: list[Item], matches: bool) -> None:
     at = newest_anchor(items)
     assert at is not None
-    assert (divergence(items, at) is None) == matches
+    walk = walk_back(items, at)
+    assert (walk.reason is None) == matches
+    assert walk.whole == (matches and items[0] == Q1)
 
 
 def test_messages_read_from_the_server_are_trusted() -> None:
     read = Item("assistant", "second", None, Anchor("s", "sig-2"))
-    assert divergence([user("whatever"), read, Q3], 1) is None
+    assert walk_back([user("whatever"), read, Q3], 1) == Walk(None)
 
 
 def test_a_continuation_carries_what_is_new() -> None:
@@ -129,7 +131,7 @@ def test_an_anchor_survives_its_metadata() -> None:
     assert Lineage.from_json(lineage.to_json()) == lineage
     metadata = {"model_provider": "meibel", "agent_id": "a", "session_id": "s", "lineage": lineage.to_json()}
     anchor = Anchor.from_metadata(metadata, provider="meibel", agent=AgentRef("a"))
-    assert anchor == Anchor("s", ordinal_marker(3, "c"), lineage)
+    assert anchor == Anchor("s", ordinal_marker(3, "c"), lineage, AgentRef("a"))
     for change in ({"model_provider": "x"}, {"agent_id": "b"}, {"session_id": None}, {"lineage": None}):
         assert Anchor.from_metadata({**metadata, **change}, provider="meibel", agent=AgentRef("a")) is None
     for broken in (None, 7, {}, {"answer": "x", "carried": "text"}, {"answer": 1, "carried": []}):

@@ -1,14 +1,16 @@
-"""A local service in each dialect, and models over it."""
+"""Each hosted service, and models over it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from meibel_integrations.langchain import ChatMeibel
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
+from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
+from meibel_integrations.langchain.base import HostedChatModel
+from meibel_integrations.local import ScriptedAnswerer
 from meibel_integrations.local.answerers.base import (
     AnswerCitation,
     AnswerSource,
@@ -20,6 +22,7 @@ from meibel_integrations.local.answerers.base import (
     ToolCall,
     ToolResult,
 )
+from tests.hosted import SERVICES, Hosted, serving
 
 ZEBRA = AnswerSource("The zebra", "file:///zebra.md", "Zebras have stripes.", 0.9, "doc-zebra")
 WHALE = AnswerSource("The whale", None, "Whales eat krill.", None, "doc-whale")
@@ -41,21 +44,23 @@ def cited(question: Question) -> list[Step]:
     ]
 
 
-@pytest.fixture(scope="module", params=["v2", "guide"])
-def local(request: pytest.FixtureRequest) -> Iterator[LocalMeibel]:
-    with LocalMeibel(dialect=request.param, answerer=ScriptedAnswerer(cited)) as service:
+@pytest.fixture(scope="module", params=SERVICES)
+def hosted(request: pytest.FixtureRequest) -> Iterator[Hosted]:
+    with serving(request.param, answerer=ScriptedAnswerer(cited)) as service:
         yield service
 
 
-Make = Callable[..., ChatMeibel]
+Make = Callable[..., HostedChatModel]
+
+
+def model_of(hosted: Hosted, **options: Any) -> HostedChatModel:
+    """A model of the service's agent."""
+    agent = {} if "agent_name" in options else hosted.agent
+    kind = ChatLlamaCloud if hosted.is_cloud else ChatMeibel
+    return kind(**{**hosted.connection, **agent, **options})
 
 
 @pytest.fixture
-def make(local: LocalMeibel) -> Make:
+def make(hosted: Hosted) -> Make:
     """Models of the service's agent."""
-
-    def make(**options: Any) -> ChatMeibel:
-        agent = {} if "agent_name" in options else {"agent_id": local.agent_id}
-        return ChatMeibel(api_key=local.api_key, base_url=local.base_url, **{**agent, **options})
-
-    return make
+    return partial(model_of, hosted)

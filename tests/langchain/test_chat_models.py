@@ -1,4 +1,4 @@
-"""ChatMeibel as applications use it, over the local service in both dialects."""
+"""The chat models as applications use them, over every hosted service."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import gc
 import json
 import pickle
+import re
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,13 +27,14 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField
 from pydantic import ValidationError
 
-from meibel_integrations import AsyncMeibelClient, MeibelClient, errors
-from meibel_integrations.langchain import ChatMeibel
-from meibel_integrations.local import LocalMeibel
-from tests.protocol.turns import DELTAS, guide_turn, v2_turn
+from meibel_integrations import MeibelClient, errors
+from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
+from meibel_integrations.langchain.base import HostedChatModel
+from tests.hosted import ONE_OF_EACH, SERVICES, WIRES, Hosted, Wire, only, serving
+from tests.protocol.turns import DELTAS
 from tests.servers import RawServer, event_stream, json_answer
 
-from .conftest import Make
+from .conftest import Make, model_of
 
 FULL: dict[str, Any] = {"include_thinking": True, "include_tool_activity": True}
 TEXT = "You said: hello. Zebras have stripes."
@@ -40,16 +43,21 @@ TEXT = "You said: hello. Zebras have stripes."
 def comparable(message: AIMessage) -> dict[str, Any]:
     """A message without what belongs to one call alone."""
     metadata = {k: v for k, v in message.response_metadata.items() if k not in ("session_id", "signal_id")}
+    shown = {"kwargs": message.additional_kwargs, "blocks": message.content_blocks}
     return {
         "text": message.text,
         "metadata": metadata,
-        "kwargs": message.additional_kwargs,
         "usage": message.usage_metadata,
-        "blocks": sorted(json.dumps(block, sort_keys=True) for block in message.content_blocks),
+        **unnumbered(shown),
     }
 
 
-async def everything(model: ChatMeibel, messages: Any, **options: Any) -> AIMessage:
+def unnumbered(shown: Any) -> Any:
+    """The local service names the call that tells LlamaCloud's sources after the turn."""
+    return json.loads(re.sub(r'sources-[^"_]+', "sources", json.dumps(shown)))
+
+
+async def everything(model: HostedChatModel, messages: Any, **options: Any) -> AIMessage:
     full: AIMessageChunk | None = None
     async for chunk in model.astream(messages, **options):
         full = chunk if full is None else full + chunk
@@ -57,7 +65,7 @@ async def everything(model: ChatMeibel, messages: Any, **options: Any) -> AIMess
     return message_chunk_to_message(full)  # type: ignore[return-value]
 
 
-def streamed(model: ChatMeibel, messages: Any, **options: Any) -> AIMessage:
+def streamed(model: HostedChatModel, messages: Any, **options: Any) -> AIMessage:
     full: AIMessageChunk | None = None
     for chunk in model.stream(messages, **options):
         full = chunk if full is None else full + chunk
@@ -85,7 +93,7 @@ def test_the_same_answer_gives_the_same_message_in_every_way(make: Make, options
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 def test_the_standard_output_has_the_same_blocks_in_every_way(make: Make, options: dict[str, Any]) -> None:
     def blocks(message: AIMessage) -> list[dict[str, Any]]:
-        found = [{k: v for k, v in b.items() if k not in ("index", "id")} for b in message.content_blocks]
+        found = [{k: v for k, v in b.items() if k not in ("index", "id")} for b in unnumbered(message.content_blocks)]
         return sorted(found, key=lambda block: json.dumps(block, sort_keys=True))
 
     wanted = blocks(make(**options).invoke("hello"))
@@ -95,9 +103,9 @@ def test_the_standard_output_has_the_same_blocks_in_every_way(make: Make, option
     assert blocks(make(**options).stream_events("hello", version="v3").output) == wanted
 
 
-def test_an_answer_is_text_with_standard_citations_and_raw_lists(make: Make) -> None:
+@only("v2", "guide", because="LlamaCloud's wire has no citations: its sources are what was retrieved")
+def test_citations_are_standard_and_raw(make: Make) -> None:
     answer = make().invoke("hello")
-    assert answer.content == TEXT
     (block,) = answer.content_blocks
     annotations: Any = block["annotations"]  # type: ignore[typeddict-item]
     assert [(a["type"], a["title"], a["start_index"], a["end_index"]) for a in annotations] == [
@@ -107,7 +115,19 @@ def test_an_answer_is_text_with_standard_citations_and_raw_lists(make: Make) -> 
     ]
     assert annotations[1]["url"] == "file:///zebra.md"
     assert annotations[1]["cited_text"] == "Zebras have stripes."
+    assert answer.response_metadata["citations"][1] == {"source": 0, "start": len(TEXT), "end": len(TEXT)}
+
+
+def test_an_answer_is_text_with_raw_lists_beside_it(make: Make, hosted: Hosted) -> None:
+    answer = make().invoke("hello")
+    assert answer.content == TEXT
     metadata = answer.response_metadata
+    assert [source["title"] for source in metadata["sources"]] == ["The zebra", "The whale"]
+    assert {source["origin"] for source in metadata["sources"]} == {"cited" if hosted.has_citations else "retrieved"}
+    assert bool(metadata["citations"]) == hosted.has_citations
+    assert (metadata["signal_id"] is not None) == hosted.has_signals
+    assert metadata["model_provider"] == hosted.provider
+    assert metadata.items() >= {**hosted.agent, "warnings": [], "skipped_index_ids": [], "continuity": "new"}.items()
     assert (
         metadata["sources"][0].items()
         >= {
@@ -118,16 +138,19 @@ def test_an_answer_is_text_with_standard_citations_and_raw_lists(make: Make) -> 
             "data_element_id": "doc-zebra",
         }.items()
     )
-    assert metadata["citations"][1] == {"source": 0, "start": len(TEXT), "end": len(TEXT)}
-    assert metadata["follow_up_questions"] == ["And whales?"] or metadata["signal_id"] is None
+    assert metadata["follow_up_questions"] == ([] if hosted.is_cloud else ["And whales?"])
     assert answer.usage_metadata == {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
     assert json.loads(json.dumps(metadata)) == metadata
 
 
-def test_thinking_and_tools_are_standard_blocks(make: Make) -> None:
-    blocks = make(**FULL).invoke("hello").content_blocks
-    assert [b["type"] for b in blocks] == ["server_tool_call", "server_tool_result", "reasoning", "text"]
-    assert blocks[2]["reasoning"] == "Let me think."  # type: ignore[typeddict-item]
+def test_thinking_and_tools_are_standard_blocks(make: Make, hosted: Hosted) -> None:
+    blocks: list[Any] = make(**FULL).invoke("hello").content_blocks
+    tools = ["server_tool_call", "server_tool_result"]
+    # LlamaCloud's sources are a tool's result, too
+    searches = tools if hosted.is_cloud else []
+    assert [b["type"] for b in blocks] == [*tools, *searches, "reasoning", "text"]
+    assert blocks[-2]["reasoning"] == "Let me think."
+    assert [b["type"] for b in make().invoke("hello").content_blocks] == ["text"]
 
 
 def test_only_the_last_chunk_carries_what_occurs_once(make: Make) -> None:
@@ -137,7 +160,7 @@ def test_only_the_last_chunk_carries_what_occurs_once(make: Make) -> None:
     assert last.response_metadata["session_id"]
 
 
-def test_a_conversation_stays_in_one_session(make: Make, local: LocalMeibel) -> None:
+def test_a_conversation_stays_in_one_session(make: Make, hosted: Hosted) -> None:
     model = make()
     messages: list[Any] = []
     for i in range(4):
@@ -146,9 +169,7 @@ def test_a_conversation_stays_in_one_session(make: Make, local: LocalMeibel) -> 
     answers = messages[1::2]
     assert len({a.response_metadata["session_id"] for a in answers}) == 1
     assert [a.response_metadata["continuity"] for a in answers] == ["new", *["continued"] * 3]
-    client = MeibelClient(local.api_key, local.base_url)
-    held = client.sessions.get_session_messages(answers[0].response_metadata["session_id"])
-    assert [m.message for m in held if m.role == "user"] == [f"question {i}" for i in range(4)]
+    assert hosted.asked(answers[0].response_metadata["session_id"]) == [f"question {i}" for i in range(4)]
 
 
 @pytest.mark.parametrize("form", ["str", "v1", "v3", "stored"])
@@ -169,22 +190,23 @@ def test_a_session_goes_on_behind_an_answer_in_any_form(make: Make, form: str) -
     assert second.response_metadata["session_id"] == first.response_metadata["session_id"]
 
 
-def test_an_agent_that_was_named_by_name_is_found_again(make: Make, local: LocalMeibel) -> None:
+@only("v2", "guide", because="LlamaCloud's agent is named by its indexes alone")
+def test_an_agent_that_was_named_by_name_is_found_again(make: Make) -> None:
     model = make(agent_name="docs")
     first = model.invoke("hello")
     second = model.invoke([HumanMessage("hello"), first, HumanMessage("more")])
     assert second.response_metadata["continuity"] == "continued"
 
 
-def test_another_agents_answer_is_no_anchor(make: Make, local: LocalMeibel) -> None:
-    with LocalMeibel(api_key=local.api_key) as other:
-        elsewhere = ChatMeibel(agent_id=other.agent_id, api_key=other.api_key, base_url=other.base_url)
-        first = elsewhere.invoke("hello")
+@pytest.mark.parametrize("elsewhere", SERVICES)
+def test_another_agents_answer_is_no_anchor(make: Make, elsewhere: str) -> None:
+    with serving(elsewhere) as other:
+        first = model_of(other).invoke("hello")
     second = make().invoke([HumanMessage("hello"), first, HumanMessage("more")])
     assert second.response_metadata["continuity"] == "seeded"
 
 
-def test_instructions_are_sent_once_and_again_only_when_they_change(make: Make, local: LocalMeibel) -> None:
+def test_instructions_are_sent_once_and_again_only_when_they_change(make: Make, hosted: Hosted) -> None:
     model = make()
     messages: list[Any] = [SystemMessage("Be brief."), HumanMessage("one")]
     messages.append(model.invoke(messages))
@@ -193,14 +215,12 @@ def test_instructions_are_sent_once_and_again_only_when_they_change(make: Make, 
     messages[0] = SystemMessage("Be long.")
     messages.append(HumanMessage("three"))
     answer = model.invoke(messages)
-    client = MeibelClient(local.api_key, local.base_url)
-    held = client.sessions.get_session_messages(answer.response_metadata["session_id"])
-    sent = [m.message for m in held if m.role == "user"]
+    sent = hosted.asked(answer.response_metadata["session_id"])
     assert ["Be brief." in sent[0], sent[1], "Be long." in sent[2]] == [True, "two", True]
     assert len(sent) == 3
 
 
-def test_what_came_before_elsewhere_is_told(make: Make, local: LocalMeibel) -> None:
+def test_what_came_before_elsewhere_is_told(make: Make, hosted: Hosted) -> None:
     call = {"name": "weather", "args": {"city": "Oslo"}, "id": "c1", "type": "tool_call"}
     answer = make().invoke(
         [
@@ -213,10 +233,9 @@ def test_what_came_before_elsewhere_is_told(make: Make, local: LocalMeibel) -> N
         ]
     )
     assert answer.content.startswith("You said: Thanks. Why?")
-    client = MeibelClient(local.api_key, local.base_url)
-    (sent, _) = client.sessions.get_session_messages(answer.response_metadata["session_id"])
+    (sent,) = hosted.asked(answer.response_metadata["session_id"])
     for piece in ("Be kind.", '<<user {"name": "Ann"}>>', '[called weather({"city": "Oslo"})]', "rain", "It rains."):
-        assert piece in sent.message
+        assert piece in sent
 
 
 @pytest.mark.parametrize(
@@ -248,9 +267,8 @@ def test_instructions_alone_are_the_message(make: Make) -> None:
 
 
 class TestPinned:
-    def test_in_the_constructor_by_binding_and_in_the_call(self, make: Make, local: LocalMeibel) -> None:
-        client = MeibelClient(local.api_key, local.base_url)
-        mine, bound, called, configured = (client.agents.create_session(local.agent_id).id for _ in range(4))
+    def test_in_the_constructor_by_binding_and_in_the_call(self, make: Make, hosted: Hosted) -> None:
+        mine, bound, called, configured = (hosted.open_session() for _ in range(4))
         model = make(session_id=mine)
         choosable = model.configurable_fields(session_id=ConfigurableField(id="session_id"))
         config: Any = {"configurable": {"session_id": configured}}
@@ -265,20 +283,18 @@ class TestPinned:
             assert answer.response_metadata["session_id"] == wanted
             assert answer.response_metadata["continuity"] == "continued"
 
-    def test_a_session_without_an_agent_can_be_pinned(self, local: LocalMeibel) -> None:
-        session = MeibelClient(local.api_key, local.base_url).agents.create_session(local.agent_id)
-        model = ChatMeibel(session_id=session.id, api_key=local.api_key, base_url=local.base_url)
+    def test_a_session_without_an_agent_can_be_pinned(self, hosted: Hosted) -> None:
+        session_id = hosted.open_session()
+        model = model_of(hosted, session_id=session_id, **dict.fromkeys(hosted.agent, [] if hosted.is_cloud else None))
         first = model.invoke("one")
         second = model.invoke([HumanMessage("one"), first, HumanMessage("two")])
-        assert second.response_metadata["session_id"] == session.id
+        assert second.response_metadata["session_id"] == session_id
 
-    def test_batch_runs_in_order(self, make: Make, local: LocalMeibel) -> None:
-        client = MeibelClient(local.api_key, local.base_url)
-        session = client.agents.create_session(local.agent_id)
+    def test_batch_runs_in_order(self, make: Make, hosted: Hosted) -> None:
+        session_id = hosted.open_session()
         questions = [f"question {i}" for i in range(6)]
-        make(session_id=session.id).batch(questions)
-        held = client.sessions.get_session_messages(session.id)
-        assert [m.message for m in held if m.role == "user"] == questions
+        make(session_id=session_id).batch(questions)
+        assert hosted.asked(session_id) == questions
 
 
 def test_an_ephemeral_call_leaves_no_anchor(make: Make) -> None:
@@ -300,17 +316,27 @@ def test_in_a_chain(make: Make) -> None:
 # Streams
 
 
-@pytest.mark.parametrize("turn", [v2_turn, guide_turn], ids=["v2", "guide"])
+@pytest.fixture(params=SERVICES)
+def wire(request: pytest.FixtureRequest) -> Wire:
+    return WIRES[request.param]
+
+
+def over(wire: Wire, server: RawServer) -> HostedChatModel:
+    """A model whose service is these bytes."""
+    kind = ChatLlamaCloud if wire.service == "llamacloud" else ChatMeibel
+    return kind(**wire.agent, api_key="key-1", base_url=server.base_url)
+
+
 @pytest.mark.parametrize("way", ["stream", "astream"])
-def test_each_token_is_shown_before_the_server_goes_on(turn: Any, way: str) -> None:
+def test_each_token_is_shown_before_the_server_goes_on(wire: Wire, way: str) -> None:
     shown = [threading.Event() for _ in DELTAS]
-    events = turn()
-    at = next(i for i, e in enumerate(events) if DELTAS[0].encode() in e)
+    events = wire.turn
+    at = next(i for i, e in enumerate(events) if f'"{DELTAS[0]}"'.encode() in e)
     script: list[Any] = [event_stream(), *events[:at]]
     for event, gate in zip(events[at:], shown, strict=False):
         script += [event, gate]
-    with RawServer([json_answer({"session_id": "s"})], script + events[at + len(shown) :]) as server:
-        model = ChatMeibel(agent_id="a", api_key="key-1", base_url=server.base_url)
+    with RawServer([json_answer({"session_id": "s"})], [*script, *events[at + len(shown) :]]) as server:
+        model = over(wire, server)
         gates = iter(shown)
 
         def see(chunk: AIMessageChunk) -> str:
@@ -325,13 +351,13 @@ def test_each_token_is_shown_before_the_server_goes_on(turn: Any, way: str) -> N
     assert [piece for piece in seen if piece] == DELTAS
 
 
-def test_leaving_a_stream_frees_its_connection() -> None:
+def test_leaving_a_stream_frees_its_connection(wire: Wire) -> None:
     def scripts() -> list[list[Any]]:
         opened = [json_answer({"session_id": "s"})]
-        return [opened, [event_stream(), *v2_turn()[:3], lambda c: c.wait_for_close()]]
+        return [opened, [event_stream(), *wire.turn[:-2], lambda c: c.wait_for_close()]]
 
     with RawServer(*scripts(), *scripts()) as server:
-        model = ChatMeibel(agent_id="a", api_key="key-1", base_url=server.base_url)
+        model = over(wire, server)
         for _ in model.stream("hi"):
             break
         gc.collect()
@@ -347,13 +373,14 @@ def test_leaving_a_stream_frees_its_connection() -> None:
         asyncio.run(leave())
 
 
-def test_a_failure_is_both_ours_and_langchains() -> None:
+def test_a_failure_is_both_ours_and_langchains(wire: Wire) -> None:
     from langchain_core.exceptions import ModelAuthenticationError, ModelError
 
     opened = [json_answer({"session_id": "s"})]
-    cut = [event_stream(), *v2_turn()[:3]]
+    second = next(i for i, event in enumerate(wire.turn) if f'"{DELTAS[1]}"'.encode() in event)
+    cut = [event_stream(), *wire.turn[: second + 1]]
     with RawServer([json_answer({"message": "bad key"}, 401)], opened, cut, opened, cut) as server:
-        model = ChatMeibel(agent_id="a", api_key="key-1", base_url=server.base_url)
+        model = over(wire, server)
         with pytest.raises(ModelAuthenticationError, match="bad key") as refused:
             model.invoke("hi")
         assert isinstance(refused.value, errors.AuthenticationError)
@@ -386,18 +413,27 @@ def test_a_failure_is_both_ours_and_langchains() -> None:
         ({"agent_id": "a", "max_retries": -1}, "max_retries"),
         ({"agent_id": "a", "on_divergence": "guess"}, "on_divergence"),
         ({"agent_id": "a", "session_options": {"promt": "x"}}, "promt"),
+        ({"index_ids": []}, "Name the indexes"),
+        ({"index_ids": ["i"] * 11}, "at most 10"),
+        ({"index_ids": [" "]}, "index id"),
+        ({"index_ids": ["i"], "agent": "a"}, "no setting agent"),
+        ({"index_ids": ["i"], "shared_access": "all"}, "shared_access"),
+        ({"index_ids": ["i"], "base_url": "http://x.test"}, "unencrypted"),
     ],
     ids=lambda v: str(v) if isinstance(v, dict) else "",
 )
 def test_a_wrong_setting_is_told_at_once_and_without_the_key(settings: dict[str, Any], says: str) -> None:
+    kind: Any = ChatLlamaCloud if "index_ids" in settings else ChatMeibel
     with pytest.raises(ValidationError, match=says) as caught:
-        ChatMeibel(api_key="key-1", **settings)
+        kind(api_key="key-1", **settings)
     assert "key-1" not in str(caught.value)
 
 
 def test_a_missing_key_is_told_at_once() -> None:
     with pytest.raises(ValidationError, match="MEIBEL_API_KEY"):
         ChatMeibel(agent_id="a")
+    with pytest.raises(ValidationError, match="LLAMA_CLOUD_API_KEY"):
+        ChatLlamaCloud(index_ids=["i"])
 
 
 def test_settings_of_other_models_are_named_and_left_out() -> None:
@@ -411,8 +447,9 @@ def test_tools_are_refused_in_words(make: Make) -> None:
     assert make().bind_tools([]).invoke("hello").content == TEXT
 
 
-def test_the_key_is_nowhere_to_be_seen(caplog: pytest.LogCaptureFixture) -> None:
-    model = ChatMeibel(agent_id="a", api_key="key-secret")
+@pytest.mark.parametrize("kind", [partial(ChatMeibel, agent_id="a"), partial(ChatLlamaCloud, index_ids=["i"])])
+def test_the_key_is_nowhere_to_be_seen(kind: Any, caplog: pytest.LogCaptureFixture) -> None:
+    model = kind(api_key="key-secret")
     model._client()
     model._async_client()
     shown = [
@@ -431,16 +468,14 @@ def test_the_key_is_nowhere_to_be_seen(caplog: pytest.LogCaptureFixture) -> None
 def test_a_pickled_model_takes_its_key_from_the_environment(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
     model = make()
     pickled = pickle.dumps(model)
-    monkeypatch.setenv("MEIBEL_API_KEY", model.meibel_api_key.get_secret_value())  # type: ignore[union-attr]
+    monkeypatch.setenv(model.lc_secrets[model.key_field], getattr(model, model.key_field).get_secret_value())
     assert pickle.loads(pickled).invoke("hello").content == TEXT
 
 
-def test_clients_that_are_passed_in_are_used(local: LocalMeibel) -> None:
-    for clients in (
-        {"client": MeibelClient(local.api_key, local.base_url)},
-        {"async_client": AsyncMeibelClient(local.api_key, local.base_url)},
-    ):
-        model = ChatMeibel(agent_id=local.agent_id, **clients)  # type: ignore[arg-type]
+def test_clients_that_are_passed_in_are_used(hosted: Hosted) -> None:
+    kind: Any = ChatLlamaCloud if hosted.is_cloud else ChatMeibel
+    for clients in ({"client": hosted.connect()}, {"async_client": hosted.aconnect()}):
+        model = kind(**hosted.agent, **clients)
         assert model.invoke("hello").content == TEXT
         assert asyncio.run(model.ainvoke("hello")).content == TEXT
 
@@ -459,7 +494,8 @@ def open_sockets() -> int:
     return len(psutil.Process().net_connections("tcp"))
 
 
-def test_200_models_leave_nothing_open(local: LocalMeibel, make: Make) -> None:
+@only(*ONE_OF_EACH, because="it takes long, and the connections are the same in both dialects")
+def test_200_models_leave_nothing_open(make: Make) -> None:
     make().invoke("hello")
     gc.collect()
     threads = threading.active_count()
@@ -480,7 +516,7 @@ def test_200_models_leave_nothing_open(local: LocalMeibel, make: Make) -> None:
     assert threading.active_count() <= threads + 1  # the local service's own
 
 
-def test_a_model_per_request_shares_connections(local: LocalMeibel) -> None:
+def test_a_model_per_request_shares_connections() -> None:
     with RawServer(*[[json_answer({"session_id": "s"})]] * 3) as server:
         keep = [MeibelClient("key-1", server.base_url) for _ in range(3)]
         for client in keep:
@@ -488,7 +524,7 @@ def test_a_model_per_request_shares_connections(local: LocalMeibel) -> None:
         assert len(server.connections) == 1
 
 
-def test_many_users_over_one_model_never_meet(make: Make, local: LocalMeibel) -> None:
+def test_many_users_over_one_model_never_meet(make: Make) -> None:
     model = make()
 
     def converse(user: int) -> list[AIMessage]:

@@ -1,8 +1,9 @@
-"""ChatMeibel as the model of LangGraph graphs and agents: the checkpointer keeps the list, the session remembers."""
+"""The chat models in LangGraph graphs and agents: the checkpointer keeps the list, the session remembers."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import operator
 import subprocess
 import sys
@@ -18,11 +19,10 @@ from langchain_core.messages.utils import count_tokens_approximately
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from meibel_integrations import MeibelClient
 from meibel_integrations.conversation.items import turns
 from meibel_integrations.conversation.seeding import read_history
 from meibel_integrations.langchain.messages import to_items
-from meibel_integrations.local import LocalMeibel
+from tests.hosted import ONE_OF_EACH, Hosted, only
 
 from .conftest import Make
 
@@ -30,26 +30,20 @@ from .conftest import Make
 class Server:
     """What the service holds."""
 
-    def __init__(self, local: LocalMeibel) -> None:
-        self.local = local
-        self.client = MeibelClient(local.api_key, local.base_url)
-
-    def asked(self, session_id: str) -> list[str]:
-        return [m.message for m in self.client.sessions.get_session_messages(session_id) if m.role == "user"]
-
-    def sessions(self) -> int:
-        return len(list(self.client.agents.list_sessions(self.local.agent_id)))
+    def __init__(self, hosted: Hosted) -> None:
+        self.provider = hosted.provider
+        self.asked = hosted.asked
+        self.read = hosted.read
 
     def assert_holds(self, messages: list[BaseMessage]) -> None:
         """The session of the newest answer holds this conversation, and nothing else."""
-        session_id = messages[-1].response_metadata["session_id"]
-        held = turns(read_history(self.client.sessions.get_session_messages(session_id)))
-        assert held == turns(to_items(messages, provider="meibel", agent=None))
+        held = turns(read_history(self.read(messages[-1].response_metadata["session_id"])))
+        assert held == turns(to_items(messages, provider=self.provider, agent=None))
 
 
 @pytest.fixture
-def server(local: LocalMeibel) -> Server:
-    return Server(local)
+def server(hosted: Hosted) -> Server:
+    return Server(hosted)
 
 
 def chat_graph(model: Any, saver: Any = None) -> Any:
@@ -65,6 +59,9 @@ def chat_graph(model: Any, saver: Any = None) -> Any:
 
 def agent_graph(model: Any, saver: Any = None) -> Any:
     return create_agent(model=model, tools=[], system_prompt="Be brief.", checkpointer=saver or InMemorySaver())
+
+
+LONG = "it takes long, and what a graph does is the same in both dialects"
 
 
 def thread(name: str = "t") -> Any:
@@ -248,14 +245,15 @@ def test_a_stream_left_half_way_loses_nothing_and_doubles_nothing(make: Make, se
 
 
 _PROCESS = """
+import json
 import sys
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
-from meibel_integrations.langchain import ChatMeibel
+from meibel_integrations import langchain
 
-path, agent, key, url, question = sys.argv[1:]
-model = ChatMeibel(agent_id=agent, api_key=key, base_url=url)
+path, kind, settings, question = sys.argv[1:]
+model = getattr(langchain, kind)(**json.loads(settings))
 builder = StateGraph(MessagesState)
 builder.add_node("model", lambda state: {"messages": [model.invoke(state["messages"])]})
 builder.add_edge(START, "model")
@@ -266,26 +264,31 @@ print(state["messages"][-1].response_metadata["session_id"])
 """
 
 
-def test_processes_that_alternate_stay_in_one_session(local: LocalMeibel, server: Server, tmp_path: Path) -> None:
+@only(*ONE_OF_EACH, because=LONG)
+def test_processes_that_alternate_stay_in_one_session(hosted: Hosted, server: Server, tmp_path: Path) -> None:
+    kind = "ChatLlamaCloud" if hosted.is_cloud else "ChatMeibel"
+    settings = json.dumps({**hosted.agent, **hosted.connection})
     found = []
-    for i in range(4):
-        arguments = [str(tmp_path / "graph.db"), local.agent_id, local.api_key, local.base_url, f"question {i}"]
+    for i in range(3):
+        arguments = [str(tmp_path / "graph.db"), kind, settings, f"question {i}"]
         done = subprocess.run([sys.executable, "-c", _PROCESS, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         found.append(done.stdout.strip())
     assert len(set(found)) == 1
-    assert server.asked(found[0]) == [f"question {i}" for i in range(4)]
+    assert server.asked(found[0]) == [f"question {i}" for i in range(3)]
 
 
-def test_turn_100_costs_no_more_bytes_than_turn_2(make: Make, local: LocalMeibel) -> None:
+@only(*ONE_OF_EACH, because=LONG)
+def test_turn_100_costs_no_more_bytes_than_turn_2(make: Make, hosted: Hosted) -> None:
     graph = chat_graph(make())
     for _ in range(100):
         ask(graph, "the same question")
-    sent = [r["body"] for r in local.request_log() if r["path"].endswith("/chat/stream")][-100:]
+    sent = hosted.turn_bodies()[-100:]
     assert len(sent) == 100
     assert len(set(sent)) == 1
 
 
+@only(*ONE_OF_EACH, because=LONG)
 def test_200_conversations_from_20_threads_and_one_loop_never_meet(make: Make, server: Server) -> None:
     model = make()
     graph = chat_graph(model)

@@ -11,52 +11,38 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from meibel_integrations import MeibelClient, errors
+from meibel_integrations import errors
 from meibel_integrations.conversation.heads import HEADS
-from meibel_integrations.langchain import ChatMeibel
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
+from meibel_integrations.langchain.base import HostedChatModel
+from meibel_integrations.local import ScriptedAnswerer
 from meibel_integrations.local.answerers.base import Delta, Question
 from meibel_integrations.local.answerers.scripted import Pause
+from tests.hosted import SERVICES, Hosted, only, serving
 
-from .conftest import Make
+from .conftest import Make, model_of
 
-
-def requests(local: LocalMeibel) -> list[str]:
-    """The requests so far, without ids: "POST sessions/chat/stream"."""
-    found = []
-    for entry in local.request_log():
-        parts = [p for p in entry["path"].split("/") if p in ("agents", "sessions", "chat", "stream", "messages")]
-        found.append(f"{entry['method']} {'/'.join(parts)}")
-    return found
-
-
-OPEN, TURN, READ, DETAILS = (
-    "POST agents/sessions",
-    "POST sessions/chat/stream",
-    "GET sessions/messages",
-    "GET sessions",
-)
+OPEN, TURN, READ = "open", "turn", "read"
 
 
 class Talk:
     """A conversation, and the requests that each step took."""
 
-    def __init__(self, model: ChatMeibel, local: LocalMeibel) -> None:
+    def __init__(self, model: HostedChatModel, hosted: Hosted) -> None:
         self.model = model
-        self.local = local
+        self.hosted = hosted
         self.messages: list[BaseMessage] = []
 
     def ask(self, question: str, **options: Any) -> tuple[AIMessage, list[str]]:
-        before = len(requests(self.local))
+        before = len(self.hosted.requests())
         self.messages.append(HumanMessage(question))
         answer = self.model.invoke(self.messages, **options)
         self.messages.append(answer)
-        return answer, requests(self.local)[before:]
+        return answer, self.hosted.requests()[before:]
 
 
 @pytest.fixture
-def talk(make: Make, local: LocalMeibel) -> Talk:
-    return Talk(make(), local)
+def talk(make: Make, hosted: Hosted) -> Talk:
+    return Talk(make(), hosted)
 
 
 def test_what_each_case_costs(talk: Talk) -> None:
@@ -88,10 +74,10 @@ def test_each_fork_is_logged_once_with_its_reason(talk: Talk, caplog: pytest.Log
 def test_divergence_as_an_error_sends_nothing(talk: Talk) -> None:
     talk.ask("one")
     talk.messages[0] = HumanMessage("edited")
-    before = len(requests(talk.local))
+    before = len(talk.hosted.requests())
     with pytest.raises(errors.DivergenceError, match="edited"):
         talk.ask("two", on_divergence="error")
-    assert len(requests(talk.local)) == before
+    assert len(talk.hosted.requests()) == before
 
 
 def test_divergence_can_be_ignored(talk: Talk) -> None:
@@ -112,14 +98,13 @@ def test_a_pinned_call_ignores_divergence_unless_told(talk: Talk) -> None:
         talk.ask("three", **pin, on_divergence="error")
 
 
-def test_what_a_pinned_call_sends(make: Make, local: LocalMeibel) -> None:
-    client = MeibelClient(local.api_key, local.base_url)
-    session = client.agents.create_session(local.agent_id)
-    model = make(session_id=session.id)
+def test_what_a_pinned_call_sends(make: Make, hosted: Hosted) -> None:
+    session_id = hosted.open_session()
+    model = make(session_id=session_id)
 
     def sent(*messages: BaseMessage) -> str:
         model.invoke(list(messages))
-        return client.sessions.get_session_messages(session.id)[-2].message
+        return hosted.asked(session_id)[-1]
 
     foreign = [HumanMessage("before"), AIMessage("elsewhere"), HumanMessage("now")]
     everything = sent(*foreign)  # the session is empty
@@ -133,22 +118,27 @@ def test_what_a_pinned_call_sends(make: Make, local: LocalMeibel) -> None:
         model.invoke([HumanMessage("mine"), answer])
 
 
+NO_END = "LlamaCloud's sessions do not end; one that was deleted is gone"
+
+
+@only("v2", "guide", because=NO_END)
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "CANCELED", "TERMINATED"])
 def test_an_ended_session_is_replaced_by_a_fork(talk: Talk, status: str) -> None:
     first, _ = talk.ask("one")
-    talk.local.end_session(first.response_metadata["session_id"], status)
+    talk.hosted.local.end_session(first.response_metadata["session_id"], status)
     second, _ = talk.ask("two")
     assert second.response_metadata["continuity"] == "forked"
     assert "ended" in second.response_metadata["continuity_reason"]
     assert talk.ask("three")[0].response_metadata["session_id"] == second.response_metadata["session_id"]
 
 
+@only("v2", "guide", because=NO_END)
 @pytest.mark.parametrize("options", [{"on_divergence": "error"}, {"on_divergence": "ignore"}, {"pin": True}], ids=str)
 def test_an_ended_session_is_an_error_where_no_fork_may_be_made(talk: Talk, options: dict[str, Any]) -> None:
     first, _ = talk.ask("one")
     session_id = first.response_metadata["session_id"]
     options = {"session_id": session_id} if "pin" in options else options
-    talk.local.end_session(session_id, "COMPLETED")
+    talk.hosted.local.end_session(session_id, "COMPLETED")
     with pytest.raises(errors.SessionEndedError) as caught:
         talk.ask("two", **options)
     assert caught.value.session_id == session_id
@@ -164,19 +154,18 @@ def test_a_session_that_is_gone_is_replaced_too(talk: Talk) -> None:
         talk.ask("three", session_id="gone")
 
 
-def test_a_long_seed_leaves_out_the_oldest_and_says_so(make: Make, local: LocalMeibel) -> None:
+def test_a_long_seed_leaves_out_the_oldest_and_says_so(make: Make, hosted: Hosted) -> None:
     told: list[BaseMessage] = [SystemMessage("Be brief.")]
     for i in range(50):
         told += [HumanMessage(f"question {i} {'x' * 50}"), AIMessage(f"answer {i}")]
     model = make(max_seed_chars=1000)
     answer = model.invoke([*told, HumanMessage("now")])
-    client = MeibelClient(local.api_key, local.base_url)
-    (sent, _) = client.sessions.get_session_messages(answer.response_metadata["session_id"])
-    assert len(sent.message) <= 1000
-    assert "Be brief." in sent.message
-    assert "question 49" in sent.message
-    assert "question 0 " not in sent.message
-    assert "<<omitted " in sent.message
+    (sent,) = hosted.asked(answer.response_metadata["session_id"])
+    assert len(sent) <= 1000
+    assert "Be brief." in sent
+    assert "question 49" in sent
+    assert "question 0 " not in sent
+    assert "<<omitted " in sent
     # the list still is what the session was given
     more = model.invoke([*told, HumanMessage("now"), answer, HumanMessage("more")])
     assert more.response_metadata["continuity"] == "continued", more.response_metadata["continuity_reason"]
@@ -185,21 +174,16 @@ def test_a_long_seed_leaves_out_the_oldest_and_says_so(make: Make, local: LocalM
 class Slow:
     """A service whose answers stop in their middle until they are let go on."""
 
-    def __init__(self, service: LocalMeibel, answerer: ScriptedAnswerer, pauses: list[Pause]) -> None:
-        self.local = service
-        self.answerer = answerer
+    def __init__(self, hosted: Hosted, pauses: list[Pause]) -> None:
+        self.hosted = hosted
         self.pauses = pauses
-        self.client = MeibelClient(service.api_key, service.base_url)
+        self.asked = hosted.asked
 
-    def model(self, **options: Any) -> ChatMeibel:
-        agent = self.local.agent_id
-        return ChatMeibel(agent_id=agent, api_key=self.local.api_key, base_url=self.local.base_url, **options)
-
-    def asked(self, session_id: str) -> list[str]:
-        return [m.message for m in self.client.sessions.get_session_messages(session_id) if m.role == "user"]
+    def model(self, **options: Any) -> HostedChatModel:
+        return model_of(self.hosted, **options)
 
 
-@pytest.fixture(params=["v2", "guide"])
+@pytest.fixture(params=SERVICES)
 def slow(request: pytest.FixtureRequest) -> Iterator[Slow]:
     pauses: list[Pause] = []
 
@@ -209,16 +193,15 @@ def slow(request: pytest.FixtureRequest) -> Iterator[Slow]:
         pauses.append(Pause())
         return [Delta("Wait "), Delta("for it"), pauses[-1], Delta("!")]
 
-    answerer = ScriptedAnswerer(answer)
-    with LocalMeibel(dialect=request.param, answerer=answerer) as service:
-        yield Slow(service, answerer, pauses)
+    with serving(request.param, answerer=ScriptedAnswerer(answer)) as hosted:
+        yield Slow(hosted, pauses)
         for pause in pauses:
             pause.release()
 
 
 def test_one_thread_that_holds_a_stream_is_told_at_once(slow: Slow) -> None:
-    session = slow.client.agents.create_session(slow.local.agent_id)
-    model = slow.model(session_id=session.id)
+    session_id = slow.hosted.open_session()
+    model = slow.model(session_id=session_id)
     stream = model.stream("slow")
     next(stream)
     with pytest.raises(errors.SessionBusyError, match="still being streamed here"):
@@ -226,12 +209,12 @@ def test_one_thread_that_holds_a_stream_is_told_at_once(slow: Slow) -> None:
     slow.pauses[0].release()
     assert "".join(c.text for c in stream).endswith("!")
     assert model.invoke("next").text == "About next."
-    assert slow.asked(session.id) == ["slow", "next"]
+    assert slow.asked(session_id) == ["slow", "next"]
 
 
 def test_another_thread_waits_for_the_open_stream(slow: Slow) -> None:
-    session = slow.client.agents.create_session(slow.local.agent_id)
-    model = slow.model(session_id=session.id)
+    session_id = slow.hosted.open_session()
+    model = slow.model(session_id=session_id)
     stream = model.stream("slow")
     next(stream)
     answers: list[str] = []
@@ -242,13 +225,13 @@ def test_another_thread_waits_for_the_open_stream(slow: Slow) -> None:
         pass
     other.join(20)
     assert answers == ["About next."]
-    assert slow.asked(session.id) == ["slow", "next"]
+    assert slow.asked(session_id) == ["slow", "next"]
 
 
 @pytest.mark.parametrize("leave", ["close", "drop"])
 def test_a_pinned_session_waits_for_the_turn_whose_stream_was_left(slow: Slow, leave: str) -> None:
-    session = slow.client.agents.create_session(slow.local.agent_id)
-    model = slow.model(session_id=session.id)
+    session_id = slow.hosted.open_session()
+    model = slow.model(session_id=session_id)
     stream = model.stream("slow")
     next(stream)
     if leave == "close":
@@ -257,32 +240,34 @@ def test_a_pinned_session_waits_for_the_turn_whose_stream_was_left(slow: Slow, l
     slow.pauses[0].reached.wait(10)
     threading.Timer(0.1, slow.pauses[0].release).start()
     assert model.invoke("next").text == "About next."
-    assert slow.asked(session.id) == ["slow", "next"]
-    assert slow.client.sessions.get_session_messages(session.id)[1].message == "Wait for it!"
+    assert slow.asked(session_id) == ["slow", "next"]
+    assert slow.hosted.read(session_id)[1].message == "Wait for it!"
 
 
 def test_a_turn_that_never_ends_is_waited_for_only_so_long(slow: Slow) -> None:
-    session = slow.client.agents.create_session(slow.local.agent_id)
-    model = slow.model(session_id=session.id, reconcile_deadline=0.1)
+    session_id = slow.hosted.open_session()
+    model = slow.model(session_id=session_id, reconcile_deadline=0.1)
     stream = model.stream("slow")
     next(stream)
     stream.close()
     with pytest.raises(errors.SessionBusyError, match="still running"):
         model.invoke("next")
-    assert slow.asked(session.id) == ["slow"]
+    assert slow.asked(session_id) == ["slow"]
 
 
 def test_a_session_that_is_busy_elsewhere_forks_or_is_told(slow: Slow) -> None:
     model = slow.model()
     first = model.invoke("one")
     session_id = first.response_metadata["session_id"]
-    elsewhere = slow.client.sessions.send_chat_message_stream(session_id, user_message="slow")
+    client = slow.hosted.connect()
+    elsewhere = slow.hosted.stream(client, session_id, "slow")
     next(elsewhere)
     second = model.invoke([HumanMessage("one"), first, HumanMessage("two")])
     assert second.response_metadata["continuity"] == "forked"
     with pytest.raises(errors.SessionBusyError):
         model.invoke("three", session_id=session_id)
     elsewhere.close()
+    client.close()
 
 
 def test_an_unpinned_conversation_forks_and_does_not_wait(slow: Slow) -> None:
@@ -297,23 +282,22 @@ def test_an_unpinned_conversation_forks_and_does_not_wait(slow: Slow) -> None:
     assert last.response_metadata["continuity"] == "continued"
 
 
-def test_a_turn_that_failed_does_not_block_its_session() -> None:
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_turn_that_failed_does_not_block_its_session(service: str) -> None:
     def fail_once() -> Callable[[Question], Any]:
         failures = [RuntimeError("no disk")]
         return lambda question: failures.pop() if failures else [Delta("fine")]
 
-    for dialect in ("v2", "guide"):
-        with LocalMeibel(dialect=dialect, answerer=ScriptedAnswerer(fail_once())) as local:
-            session = MeibelClient(local.api_key, local.base_url).agents.create_session(local.agent_id)
-            model = ChatMeibel(session_id=session.id, api_key=local.api_key, base_url=local.base_url)
-            with pytest.raises(errors.AgentTurnError, match="no disk"):
-                model.invoke("one")
-            assert model.invoke("two").text == "fine"
+    with serving(service, answerer=ScriptedAnswerer(fail_once())) as hosted:
+        model = model_of(hosted, session_id=hosted.open_session())
+        with pytest.raises(errors.AgentTurnError, match="no disk"):
+            model.invoke("one")
+        assert model.invoke("two").text == "fine"
 
 
 def test_leaving_an_async_stream_and_going_on_in_the_same_task(slow: Slow) -> None:
-    session = slow.client.agents.create_session(slow.local.agent_id)
-    model = slow.model(session_id=session.id)
+    session_id = slow.hosted.open_session()
+    model = slow.model(session_id=session_id)
 
     async def leave_and_go_on() -> str:
         async for _ in model.astream("slow"):
@@ -322,4 +306,4 @@ def test_leaving_an_async_stream_and_going_on_in_the_same_task(slow: Slow) -> No
         return (await model.ainvoke("next")).text
 
     assert asyncio.run(leave_and_go_on()) == "About next."
-    assert slow.asked(session.id) == ["slow", "next"]
+    assert slow.asked(session_id) == ["slow", "next"]

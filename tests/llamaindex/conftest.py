@@ -1,4 +1,4 @@
-"""The local service in both dialects, and the four verbs."""
+"""Each hosted service, and the four verbs."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from typing import Any
 
 import pytest
 
-from meibel_integrations.llamaindex import MeibelChatEngine
+from meibel_integrations.llamaindex.base import HostedChatEngine
+from tests.hosted import SERVICES
 
 from .service import Ask, Service
 
 
-@pytest.fixture(params=["v2", "guide"])
-def dialect(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=SERVICES)
+def hosted(request: pytest.FixtureRequest) -> str:
+    """The service's name."""
     return str(request.param)
 
 
 @pytest.fixture
-def service(dialect: str) -> Iterator[Service]:
+def service(hosted: str) -> Iterator[Service]:
     with ExitStack() as stack:
-        yield Service(stack, dialect)
+        yield Service(stack, hosted)
 
 
 @pytest.fixture(params=["chat", "achat", "stream_chat", "astream_chat"])
 def ask(request: pytest.FixtureRequest) -> Ask:
-    async def read(engine: MeibelChatEngine, *arguments: Any, **named: Any) -> Any:
+    async def read(engine: HostedChatEngine, *arguments: Any, **named: Any) -> Any:
         try:
             if request.param == "achat":
                 return await engine.achat(*arguments, **named)
@@ -38,7 +40,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
         finally:
             await engine.aclose()
 
-    def call(engine: MeibelChatEngine, *arguments: Any, **named: Any) -> Any:
+    def call(engine: HostedChatEngine, *arguments: Any, **named: Any) -> Any:
         if request.param == "chat":
             return engine.chat(*arguments, **named)
         if request.param == "stream_chat":

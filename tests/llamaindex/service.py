@@ -6,8 +6,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from meibel_integrations import MeibelClient
-from meibel_integrations.llamaindex import HostedChatResponse, HostedStreamingResponse, MeibelChatEngine
+from meibel_integrations.llamaindex import (
+    HostedChatResponse,
+    HostedStreamingResponse,
+    LlamaCloudChatEngine,
+    MeibelChatEngine,
+)
+from meibel_integrations.llamaindex.base import HostedChatEngine
 from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
 from meibel_integrations.local.answerers.base import (
     AnswerCitation,
@@ -19,6 +24,7 @@ from meibel_integrations.local.answerers.base import (
     ToolCall,
     ToolResult,
 )
+from tests.hosted import Hosted, serving
 
 CITED: list[Step] = [
     Thinking("Let me see. "),
@@ -47,36 +53,44 @@ Ask = Callable[..., HostedChatResponse | HostedStreamingResponse]
 class Service:
     """A running service whose answers a test has written down."""
 
-    def __init__(self, stack: ExitStack, dialect: str) -> None:
+    def __init__(self, stack: ExitStack, name: str) -> None:
         self._stack = stack
-        self.dialect = dialect
-        self.local: LocalMeibel = None  # type: ignore[assignment]
+        self.name = name
+        self.hosted: Hosted = None  # type: ignore[assignment]
         self.answerer: ScriptedAnswerer = None  # type: ignore[assignment]
 
     def start(self, answers: Any = None, **options: Any) -> Service:
         self.answerer = ScriptedAnswerer([CITED] if answers is None else answers, repeat_last=True)
-        options = {"dialect": self.dialect, "answerer": self.answerer, **options}
-        self.local = self._stack.enter_context(LocalMeibel(**options))
+        self.hosted = self._stack.enter_context(serving(self.name, **{"answerer": self.answerer, **options}))
         return self
 
-    def engine(self, **settings: Any) -> MeibelChatEngine:
-        settings = {"agent_id": self.local.agent_id, **self.connection, "reconcile_grace": 0.0, **settings}
-        engine = MeibelChatEngine.from_defaults(**settings)
-        self._stack.callback(engine.close)
-        return engine
+    @property
+    def local(self) -> LocalMeibel:
+        return self.hosted.local
 
     @property
-    def connection(self) -> dict[str, Any]:
-        return {"api_key": self.local.api_key, "base_url": self.local.base_url}
+    def kind(self) -> Any:
+        """The service's engine."""
+        return kind_of(self.name)
+
+    def engine(self, **settings: Any) -> HostedChatEngine:
+        settings = {**self.hosted.agent, **self.hosted.connection, "reconcile_grace": 0.0, **settings}
+        engine: HostedChatEngine = self.kind.from_defaults(**settings)
+        self._stack.callback(engine.close)
+        return engine
 
     def transcript(self, session_id: str | None) -> list[tuple[str, str]]:
         """What the service holds, raw."""
         assert session_id is not None
-        with MeibelClient(**self.connection) as client:
-            return [(m.role, m.message) for m in client.sessions.get_session_messages(session_id)]
+        return [(m.role, m.message) for m in self.hosted.read(session_id)]
 
     def asked(self, session_id: str | None) -> list[str]:
         return [text for role, text in self.transcript(session_id) if role == "user"]
 
-    def requests(self) -> list[tuple[str, str]]:
-        return [(entry["method"], entry["path"]) for entry in self.local.request_log()]
+    def requests(self) -> list[str]:
+        return self.hosted.requests()
+
+
+def kind_of(name: str) -> Any:
+    """The engine of a service."""
+    return LlamaCloudChatEngine if name == "llamacloud" else MeibelChatEngine

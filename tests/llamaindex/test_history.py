@@ -8,9 +8,9 @@ import logging
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock, ToolCallBlock
 
-from meibel_integrations import MeibelClient, errors
+from meibel_integrations import errors
 from meibel_integrations.conversation.seeding import read_history
-from meibel_integrations.llamaindex import MeibelChatEngine
+from meibel_integrations.llamaindex.base import HostedChatEngine
 
 from .service import Ask, Service
 
@@ -27,15 +27,14 @@ def system(text: str) -> ChatMessage:
     return ChatMessage(role=MessageRole.SYSTEM, content=text)
 
 
-def held(service: Service, engine: MeibelChatEngine) -> list[tuple[str, str]]:
+def held(service: Service, engine: HostedChatEngine) -> list[tuple[str, str]]:
     """What the session holds as it was written."""
     assert engine.session_id is not None
-    with MeibelClient(**service.connection) as client:
-        return [(i.role, i.text) for i in read_history(client.sessions.get_session_messages(engine.session_id))]
+    return [(i.role, i.text) for i in read_history(service.hosted.read(engine.session_id))]
 
 
 def history_reads(service: Service) -> int:
-    return sum(method == "GET" and path.endswith("/messages") for method, path in service.requests())
+    return service.requests().count("read")
 
 
 def test_chat_history_is_empty_without_a_session(service: Service) -> None:

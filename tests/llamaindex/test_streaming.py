@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import threading
 import time
 import weakref
@@ -15,12 +14,14 @@ from typing import Any
 import pytest
 
 from meibel_integrations import errors
-from meibel_integrations.llamaindex import HostedStreamingResponse, MeibelChatEngine
+from meibel_integrations.llamaindex import HostedStreamingResponse
+from meibel_integrations.llamaindex.base import HostedChatEngine
 from meibel_integrations.local.answerers.base import Delta, Step
 from meibel_integrations.local.answerers.scripted import Pause
+from tests.hosted import ONE_OF_EACH, WIRES, Wire
 from tests.servers import RawServer, event_stream, json_answer
 
-from .service import CITED, CITED_TEXT, Service
+from .service import CITED, CITED_TEXT, Service, kind_of
 
 
 def paused(service: Service, *answers: Any) -> threading.Event:
@@ -41,7 +42,7 @@ def broken(*pieces: str) -> Any:
 def until_history_is_read(service: Service) -> None:
     """Returns when somebody has asked what the session holds."""
     deadline = time.monotonic() + 10
-    while not any(method == "GET" and path.endswith("/messages") for method, path in service.requests()):
+    while "read" not in service.requests():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -85,7 +86,7 @@ def test_lists_are_filled_in_place(service: Service) -> None:
     assert metadata["session_id"] == engine.session_id is not None
     for _ in response.response_gen:
         continue
-    assert (len(nodes), len(tools), len(citations)) == (3, 1, 3)
+    assert (len(nodes), len(tools), len(citations)) == ((3, 2, 0) if service.hosted.is_cloud else (3, 1, 3))
     assert response.source_nodes is nodes
     assert response.metadata is metadata
     assert metadata["continuity"] == "new"
@@ -193,24 +194,27 @@ async def test_all_pieces_before_an_error_are_delivered_async(service: Service) 
             await engine.achat("2?")
 
 
-SESSION = json_answer({"session_id": "s1", "agent_id": "a1"})
+SESSION = json_answer({"session_id": "s1"})
 
 
-def partial(text: str) -> bytes:
-    data = {"type": "partial_response", "disposition": "partial", "data": {"message": text}}
-    return f"event: partial_response\ndata: {json.dumps(data)}\n\n".encode()
+@pytest.fixture(params=ONE_OF_EACH)
+def wire(request: pytest.FixtureRequest) -> Wire:
+    return WIRES[request.param]
+
+
+def over(wire: Wire, server: RawServer, **settings: Any) -> HostedChatEngine:
+    """An engine whose service is these bytes."""
+    settings = {"api_key": "k", "base_url": server.base_url, "partials": "delta", **wire.agent, **settings}
+    return kind_of(wire.service)(**settings)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("ending", ["close", "reset"])
-def test_a_stream_that_is_cut_and_left_no_trace_is_an_error(ending: str) -> None:
+def test_a_stream_that_is_cut_and_left_no_trace_is_an_error(wire: Wire, ending: str) -> None:
     both = threading.Event()
     cut = [both, lambda connection: connection.reset()] if ending == "reset" else []
-    script = [event_stream(), partial("one "), partial("two "), *cut]
-    nothing = json_answer({"messages": []})
-    with RawServer([SESSION], script, *([nothing] for _ in range(10))) as server:
-        engine = MeibelChatEngine(
-            "a1", api_key="k", base_url=server.base_url, partials="delta", reconcile_grace=0.01, reconcile_deadline=0.01
-        )
+    script = [event_stream(), wire.delta("one "), wire.delta("two "), *cut]
+    with RawServer([SESSION], script, history=[json_answer(wire.nothing)]) as server:
+        engine = over(wire, server, reconcile_grace=0.01, reconcile_deadline=0.01)
         pieces = engine.stream_chat("1?").response_gen
         assert [next(pieces), next(pieces)] == ["one ", "two "]
         both.set()
@@ -218,7 +222,7 @@ def test_a_stream_that_is_cut_and_left_no_trace_is_an_error(ending: str) -> None
             next(pieces)
         assert caught.value.partial_text == "one two "
         assert engine.session_id == caught.value.session_id == "s1"
-        assert len(server.posts("/chat/stream")) == 1
+        assert len(server.posts("/stream")) == 1
 
 
 # Leaving early
@@ -247,10 +251,10 @@ LEAVING = [leave_by_close, leave_by_break, leave_after_next, leave_by_with]
 
 
 @pytest.mark.parametrize("leave", LEAVING)
-def test_leaving_frees_the_connection(leave: Any) -> None:
-    script = [event_stream(), partial("one "), partial("two "), lambda connection: connection.wait_for_close()]
+def test_leaving_frees_the_connection(wire: Wire, leave: Any) -> None:
+    script = [event_stream(), wire.delta("one "), wire.delta("two "), lambda connection: connection.wait_for_close()]
     with RawServer([SESSION], script) as server:
-        engine = MeibelChatEngine("a1", api_key="k", base_url=server.base_url, partials="delta")
+        engine = over(wire, server)
         response = engine.stream_chat("1?")
         leave(response)
         assert server.connections[-1].gone.wait(10)
@@ -260,10 +264,10 @@ def test_leaving_frees_the_connection(leave: Any) -> None:
         assert engine.session_id == "s1"
 
 
-def test_dropping_a_response_frees_the_connection() -> None:
-    script = [event_stream(), partial("one "), partial("two "), lambda connection: connection.wait_for_close()]
+def test_dropping_a_response_frees_the_connection(wire: Wire) -> None:
+    script = [event_stream(), wire.delta("one "), wire.delta("two "), lambda connection: connection.wait_for_close()]
     with RawServer([SESSION], script) as server:
-        engine = MeibelChatEngine("a1", api_key="k", base_url=server.base_url, partials="delta")
+        engine = over(wire, server)
         gc.disable()
         try:
             response = engine.stream_chat("1?")
@@ -278,10 +282,10 @@ def test_dropping_a_response_frees_the_connection() -> None:
 
 
 @pytest.mark.parametrize("how", ["aclose", "aclosing", "cancel", "drop", "loop end"])
-def test_leaving_frees_the_connection_async(how: str, caplog: pytest.LogCaptureFixture) -> None:
-    script = [event_stream(), partial("one "), partial("two "), lambda connection: connection.wait_for_close()]
+def test_leaving_frees_the_connection_async(wire: Wire, how: str, caplog: pytest.LogCaptureFixture) -> None:
+    script = [event_stream(), wire.delta("one "), wire.delta("two "), lambda connection: connection.wait_for_close()]
 
-    async def run(server: RawServer, engine: MeibelChatEngine) -> None:
+    async def run(server: RawServer, engine: HostedChatEngine) -> None:
         response = await engine.astream_chat("1?")
         pieces = response.async_response_gen()
         assert await anext(pieces) == "one "
@@ -311,7 +315,7 @@ def test_leaving_frees_the_connection_async(how: str, caplog: pytest.LogCaptureF
 
     kept: list[Any] = []
     with RawServer([SESSION], script) as server:
-        engine = MeibelChatEngine("a1", api_key="k", base_url=server.base_url, partials="delta")
+        engine = over(wire, server)
         asyncio.run(run(server, engine))
         assert server.connections[-1].gone.wait(10)
         assert engine.session_id == "s1"

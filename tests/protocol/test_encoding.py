@@ -45,3 +45,11 @@ def test_a_broken_body_is_an_error() -> None:
 def test_an_encoding_that_was_not_asked_for_is_an_error() -> None:
     with pytest.raises(ProtocolError, match="'br'"):
         Decoder("br")
+
+
+def test_what_follows_the_compressed_data_is_left_alone() -> None:
+    packed = gzip.compress(b"hello")
+    decoder = Decoder("gzip")
+    assert b"".join(decoder.feed(packed + b"rest")) == b"hello"
+    assert list(decoder.feed(b"and more" * 1000)) == []
+    decoder.close()

@@ -55,8 +55,9 @@ def stream(*chunks: bytes | Exception, **headers: str) -> Answer:
     return Answer(200, {**STREAM, **headers}, list(chunks))
 
 
-def play(flow: Generator[Any, Any, Any], *answers: Answer | Exception) -> Ran:
-    """Runs a flow against these answers, one for each request; further requests get a 404."""
+def play(flow: Generator[Any, Any, Any], *answers: Answer | Exception, total: float | None = None) -> Ran:
+    """Runs a flow against these answers, one for each request; further requests get a 404. From ``total`` seconds on
+    every wait fails."""
     waiting, body = list(answers), list[bytes | Exception]()
     emitted: list[Any] = []
     commands: list[Any] = []
@@ -84,6 +85,8 @@ def play(flow: Generator[Any, Any, Any], *answers: Answer | Exception) -> Ran:
                 emitted.append(item)
             case Now():
                 result = now
+            case Sleep(seconds) if total is not None and now - NOW >= timedelta(seconds=total):
+                result = errors.TotalTimeoutError("too long")
             case Sleep(seconds):
                 now += timedelta(seconds=seconds)
             case Random():
@@ -94,9 +97,26 @@ def play(flow: Generator[Any, Any, Any], *answers: Answer | Exception) -> Ran:
                 pass
 
 
-def turn(*answers: Answer | Exception, **options: Any) -> Ran:
+def turn(*answers: Answer | Exception, total: float | None = None, **options: Any) -> Ran:
     body = ChatMessageRequest(user_message="hi")
-    return play(flows.stream_turn(DIALECT, POLICY, "s-1", body, **options), *answers)
+    return play(flows.stream_turn(DIALECT, POLICY, "s-1", body, **options), *answers, total=total)
+
+
+def test_without_time_for_another_attempt_the_last_ones_error_stands() -> None:
+    busy = answer({"message": "busy"}, 429)
+    ran = turn(busy, busy, busy, total=0.1)
+    assert isinstance(ran.error, errors.RateLimitError)
+    assert len(ran.sent) == 2
+    ran = turn(errors.NotSentError("x"), total=0)
+    assert isinstance(ran.error, errors.NotSentError)
+
+
+@pytest.mark.parametrize("body", [None, {}, {"error": "x"}, {"response": {"message": None}}], ids=str)
+def test_an_answer_without_a_text_is_none(body: Any) -> None:
+    flow = flows.send_turn(DIALECT, POLICY, "s-1", ChatMessageRequest(user_message="hi"))
+    ran = play(flow, answer(body))
+    assert isinstance(ran.error, errors.ProtocolError)
+    assert [r.method for r in ran.sent] == ["POST", "GET"], "it was looked for"
 
 
 # Requests in general

@@ -91,8 +91,8 @@ def held(text: str, reply: str | None = None, signal: str = "sig-1") -> list[dic
     return items if reply is None else [*items, {"type": "assistant", "message": reply, "signal_id": signal}]
 
 
-def ask(*answers: Answer | Exception, **recovery: Any) -> Ran:
-    return turn(*answers, recovery=Recovery(**{"baseline": 0, **recovery}))
+def ask(*answers: Answer | Exception, total: float | None = None, **recovery: Any) -> Ran:
+    return turn(*answers, total=total, recovery=Recovery(**{"baseline": 0, **recovery}))
 
 
 def text_of(ran: Ran) -> str:
@@ -128,6 +128,33 @@ def test_a_turn_that_still_runs_is_waited_for() -> None:
     ran = ask(stream(CONNECTED, LOST), running, running, running, history(*held("hi", TEXT)))
     assert ran.result.message == TEXT
     assert ran.slept == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("failure", [LOST, stream(CONNECTED, LOST)], ids=["lost", "cut"])
+def test_a_history_that_cannot_be_read_for_a_while_is_asked_again(failure: Any) -> None:
+    down: list[Answer | Exception] = [errors.NotSentError("down"), answer({}, 503), LOST]
+    ran = ask(failure, *down, *down, history(*held("hi", TEXT)))
+    assert (ran.result.message, ran.result.recovered) == (TEXT, True)
+    assert [r.method for r in ran.sent].count("POST") == 1
+
+    ran = ask(failure, *down * 9)
+    assert isinstance(ran.error, errors.TurnOutcomeUnknown | errors.StreamInterrupted)
+    assert sum(ran.slept) >= 5.0, "it was asked for as long as a turn may be absent"
+
+
+def test_a_history_that_is_refused_is_not_asked_again() -> None:
+    ran = ask(LOST, answer({}, 403))
+    assert isinstance(ran.error, errors.TurnOutcomeUnknown)
+    assert len(ran.sent) == 2
+
+
+@pytest.mark.parametrize("seen", [held("hi"), []], ids=["running", "absent"])
+def test_the_total_limit_ends_the_search_in_the_same_error(seen: Any) -> None:
+    for failure, kind in ((LOST, errors.TurnOutcomeUnknown), (stream(CONNECTED, LOST), errors.StreamInterrupted)):
+        ran = ask(failure, *[history(*seen)] * 9, total=1)
+        assert type(ran.error) is kind
+        ran = ask(failure, history(*seen), errors.TotalTimeoutError("too long"))
+        assert type(ran.error) is kind
 
 
 def test_a_turn_that_never_ends_is_given_up_at_the_deadline() -> None:

@@ -1,4 +1,4 @@
-"""One and the same turn in both Meibel dialects, and how to fold bytes."""
+"""One and the same turn in both Meibel dialects and on LlamaCloud's wire, and how to fold bytes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from meibel_integrations.models import ChatEvent, Reply
+from meibel_integrations.protocol.dialects.base import Dialect
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
 from meibel_integrations.protocol.sse import SSEParser, encode_event
 from meibel_integrations.protocol.text import Partials
@@ -24,6 +25,7 @@ SOURCES = [
 ]
 TEXT = "Revenue grew. Costs fell."
 DELTAS = ["Reve", "nue grew.", " Costs", " fell."]
+MEIBEL = MeibelDialect()
 USAGE = {"input_tokens": 11, "output_tokens": 5, "total_tokens": 16}
 
 
@@ -61,12 +63,34 @@ def guide_turn() -> list[bytes]:
     ]
 
 
-def fold(stream: Iterable[bytes], partials: Partials = "auto") -> tuple[list[ChatEvent], Reply | None]:
+def fold(
+    stream: Iterable[bytes], partials: Partials = "auto", dialect: Dialect = MEIBEL
+) -> tuple[list[ChatEvent], Reply | None]:
     """Everything a turn shows, and its reply."""
-    parser, dialect, turn = SSEParser(), MeibelDialect(), Turn("s-1", partials=partials)
+    parser, turn = SSEParser(), Turn("s-1", partials=partials)
     shown = [e for chunk in stream for event in parser.feed(chunk) for e in turn.apply(dialect.decode(event))]
     return shown, turn.reply
 
 
 def texts(shown: Iterable[ChatEvent], kind: str = "content") -> list[str]:
     return [event.delta for event in shown if event.type == kind]
+
+
+def cloud_event(kind: str, **fields: Any) -> bytes:
+    """An event of LlamaCloud's stream."""
+    return encode_event("delta" if kind.endswith("_delta") else "message", json.dumps({"type": kind, **fields}))
+
+
+def cloud_turn() -> list[bytes]:
+    passages = [
+        {"content": s["snippet"], "score": s["relevance_score"], "metadata": {"title": s["title"]}} for s in SOURCES
+    ]
+    counts = {"total_input_tokens": 11, "total_output_tokens": 5, "duration_ms": 12.5, "turns": 1}
+    return [
+        cloud_event("user_input", content="hi"),
+        cloud_event("tool_call", call_id="c-1", name="search", arguments={"query": "hi"}),
+        cloud_event("tool_result", call_id="c-1", name="search", result={"results": passages}),
+        *(cloud_event("text_delta", content=d) for d in DELTAS),
+        cloud_event("text", content=TEXT),
+        cloud_event("stop", is_error=False, error=None, usage=counts, skipped_index_ids=[]),
+    ]

@@ -177,26 +177,6 @@ def remove_documents(conn: sqlite3.Connection, tenant: str, scope: int, paths: S
     return removed
 
 
-def count_documents(conn: sqlite3.Connection, tenant: str, kind: ScopeKind, owner: str) -> tuple[int, int]:
-    """How many documents a scope holds, and their size in bytes."""
-    row = conn.execute(
-        "SELECT count(*), coalesce(sum(d.size), 0) FROM documents d JOIN document_scopes s ON s.id = d.scope"
-        " WHERE d.tenant = ? AND s.tenant = d.tenant AND s.kind = ? AND s.owner = ?",
-        (tenant, kind, owner),
-    ).fetchone()
-    return int(row[0]), int(row[1])
-
-
-def count_passages(conn: sqlite3.Connection, tenant: str, scopes: Sequence[int]) -> int:
-    """How many passages the scopes hold."""
-    row = conn.execute(
-        f"SELECT count(*) FROM documents d JOIN passages p ON p.document = d.no WHERE d.tenant = ?"  # noqa: S608
-        f" AND d.scope IN ({_marks(scopes)})",
-        (tenant, *scopes),
-    ).fetchone()
-    return int(row[0])
-
-
 def count_matches(conn: sqlite3.Connection, match: str) -> int:
     """How many passages an FTS5 expression matches; ``match`` comes from ``retrieval.query`` and names the scopes."""
     row = conn.execute("SELECT count(*) FROM passages_fts WHERE passages_fts MATCH ?", (match,)).fetchone()

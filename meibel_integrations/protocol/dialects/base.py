@@ -55,4 +55,5 @@ class Dialect(Protocol):
     def read_history(self, body: Any) -> list[Message]: ...
 
     def read_failures(self, body: Any) -> Mapping[str, str]:
-        """The reasons of turns that failed, by signal, where a session's history tells them."""
+        """The reasons of turns that failed, where a session's history tells them: by signal, or on a wire without
+        signals by ``#`` and the turn's place in the session, counted from 0."""

@@ -146,8 +146,7 @@ class LlamaCloudDialect:
         return found
 
     def read_failures(self, body: Any) -> Mapping[str, str]:
-        failed = [turn.error for turn in _turns(body) if turn.error is not None]
-        return {f"#{number}": error for number, error in enumerate(failed)}
+        return {f"#{place}": turn.error for place, turn in enumerate(_turns(body)) if turn.error is not None}
 
     def decode(self, event: SSEEvent) -> wire.WireEvent:
         """The payload's ``type`` tells the kind; ``event:`` says only whether it is a delta or a whole event."""

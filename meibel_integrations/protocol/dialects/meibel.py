@@ -188,9 +188,9 @@ class MeibelDialect:
 
     def read_failures(self, body: Any) -> Mapping[str, str]:
         """``failed_turns`` is an extension of the local service; the documents have no word for a failed turn. In the
-        guide's dialect, which has no signals, the failures are only counted."""
+        guide's dialect, which has no signals, the turn's number stands for it."""
         return {
-            text(item.get("signal_id")) or f"#{number}": text(item.get("message")) or ""
+            text(item.get("signal_id")) or f"#{item.get('turn', f'unknown-{number}')}": text(item.get("message")) or ""
             for number, item in enumerate(mappings(mapping(body).get("failed_turns")))
         }
 

@@ -41,8 +41,8 @@ def _source(item: Mapping[str, Any], tool_name: str | None, image: Mapping[str, 
         text(fields.get("parsed_directory_file_id")) or text(item.get("file_id")) or text(metadata.get("file_id"))
     )
     title = _first(item, _TITLES) or _first(metadata, _TITLES)
-    if passage is None and document is None and title is None:
-        return None
+    if passage is None and document is None:
+        return None  # a title alone is what any tool may return
     score = number(item.get("rerank_score"))
     kept: dict[str, Any] = {
         key: value for key, value in metadata.items() if isinstance(value, str | int | float | bool)
