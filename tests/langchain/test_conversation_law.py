@@ -15,40 +15,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from meibel_integrations import LlamaCloudChatClient, MeibelClient
 from meibel_integrations.conversation.heads import HEADS
 from meibel_integrations.conversation.items import Item, system_texts, turns
 from meibel_integrations.conversation.seeding import read_history
-from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
 from meibel_integrations.langchain.base import HostedChatModel
 from meibel_integrations.langchain.messages import to_items
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.limits import Limits
+from meibel_integrations.local import ScriptedAnswerer
 from meibel_integrations.models import Message
+from tests.hosted import SERVICES, serving
+
+from .conftest import model_of
 
 _numbers = itertools.count()
 
 Read = Callable[[str], list[Message]]
 
 
-@pytest.fixture(scope="module", params=["v2", "guide", "llamacloud"])
-def hosted(request: pytest.FixtureRequest) -> Iterator[tuple[HostedChatModel, Read]]:
+@pytest.fixture(scope="module", params=SERVICES)
+def model_and_read(request: pytest.FixtureRequest) -> Iterator[tuple[HostedChatModel, Read]]:
     """A model, and how its service's history is read."""
     # Short answers that repeat, so that texts alone cannot tell turns apart.
     answerer = ScriptedAnswerer(lambda question: f"answer {len(question.text) % 3} to it")
-    dialect = "v2" if request.param == "llamacloud" else request.param
-    # seeds are longer than the hosted service's limit, which is another matter
-    limits = Limits(max_prompt_chars=1_000_000)
-    with LocalMeibel(dialect=dialect, answerer=answerer, limits=limits) as local:
-        if request.param == "llamacloud":
-            where = {"api_key": local.api_key, "base_url": local.llama_cloud_base_url}
-            read = LlamaCloudChatClient(**where, max_prompt_chars=None).get_messages
-            model = ChatLlamaCloud(index_ids=[local.index_id], max_prompt_chars=None, reconcile_grace=0, **where)
-            yield model, read
-        else:
-            where = {"api_key": local.api_key, "base_url": local.base_url}
-            read = MeibelClient(**where).sessions.get_session_messages
-            yield ChatMeibel(agent_id=local.agent_id, reconcile_grace=0, **where), read
+    with serving(request.param, answerer=answerer) as hosted:
+        yield model_of(hosted, reconcile_grace=0), hosted.read
 
 
 OPERATIONS = [
@@ -136,8 +125,8 @@ def ends_with(held: list[Item], wanted: list[Item], *, exactly: bool) -> bool:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=st.lists(st.sampled_from(OPERATIONS), min_size=2, max_size=9), data=st.data())
 def test_the_session_holds_what_the_model_was_called_with(
-    hosted: tuple[HostedChatModel, Read], operations: list[str], data: st.DataObject
+    model_and_read: tuple[HostedChatModel, Read], operations: list[str], data: st.DataObject
 ) -> None:
-    conversation = Conversation(*hosted, lambda among: data.draw(st.sampled_from(among or [0])))
+    conversation = Conversation(*model_and_read, lambda among: data.draw(st.sampled_from(among or [0])))
     for operation in operations:
         conversation.do(operation)

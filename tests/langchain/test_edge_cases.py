@@ -83,10 +83,12 @@ def test_a_wrapper_that_starts_a_task_or_a_thread_is_told_at_once_too(service: s
         return [Delta("Wait "), Delta("for it"), pauses[-1]]
 
     async def in_a_task() -> None:
-        async for _ in model.astream("slow"):
-            with pytest.raises(errors.SessionBusyError, match="still being streamed here"):
-                await asyncio.wait_for(model.ainvoke("b"), 20)
-            pauses[-1].release()
+        stream = model.astream("slow")
+        await anext(stream)
+        with pytest.raises(errors.SessionBusyError, match="still being streamed here"):
+            await asyncio.wait_for(model.ainvoke("b"), 20)
+        pauses[-1].release()
+        assert [chunk async for chunk in stream]
 
     with serving(service, answerer=ScriptedAnswerer(answer)) as hosted:
         model = model_of(hosted, session_id=hosted.open_session())
