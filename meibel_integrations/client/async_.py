@@ -83,7 +83,7 @@ class AsyncHostedClient(ClientBase):
 
     def _open_transport(self) -> AsyncTransport:
         if self._transport is None:
-            raise ConfigurationError("This client is closed.")
+            raise ConfigurationError("This client is closed. Make a new one, or close it later.")
         return self._transport
 
 

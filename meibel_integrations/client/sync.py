@@ -88,7 +88,7 @@ class HostedClient(ClientBase):
 
     def _open_transport(self) -> Transport:
         if self._transport is None:
-            raise ConfigurationError("This client is closed.")
+            raise ConfigurationError("This client is closed. Make a new one, or close it later.")
         return self._transport
 
 

@@ -550,6 +550,9 @@ _BY_STATUS: dict[int, type[errors.APIError]] = {
 }
 
 
+_HINTS = {401: " (Check the API key.)"}
+
+
 def _refusal(request: Request, head: Head) -> Flow[errors.MeibelIntegrationError]:
     """The error for a response that is not a success."""
     status = head.status
@@ -572,7 +575,7 @@ def _refusal(request: Request, head: Head) -> Flow[errors.MeibelIntegrationError
     detail = payloads.mapping(body)
     inner = payloads.mapping(detail.get("error"))
     error = kind(
-        f"{request.method} {request.path} was refused with {status}: {said or _no_words(head)}",
+        f"{request.method} {request.path} was refused with {status}: {said or _no_words(head)}{_HINTS.get(status, '')}",
         status_code=status,
         server_message=said,
         code=payloads.text(detail.get("code")) or payloads.text(inner.get("code")),

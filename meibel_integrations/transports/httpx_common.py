@@ -75,7 +75,9 @@ FAILURES = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, RuntimeError)
 def translate(error: Exception, config: ClientConfig) -> Exception:
     """Our error for one of httpx's. The texts name the origin and the kind of failure, never a header."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
-        return NotSentError(f"Could not reach {config.origin}: {_reason(error)}")
+        return NotSentError(
+            f"Could not reach {config.origin}: {_reason(error)}. Is that the right base_url, and is it running?"
+        )
     if isinstance(error, httpx.ReadTimeout):
         return ReadTimeoutError(f"{config.origin} sent nothing for {config.timeouts.idle:g} s.")
     if isinstance(error, httpx.TransportError):
