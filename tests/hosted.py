@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -43,10 +43,12 @@ class Hosted:
     Attributes:
         service: one of :data:`SERVICES`.
         local: what serves it.
+        client: what the tests look past the adapters with.
     """
 
     service: str
     local: LocalMeibel
+    client: Any = field(init=False, repr=False)
 
     @property
     def is_cloud(self) -> bool:
@@ -95,9 +97,8 @@ class Hosted:
     # What the service holds, asked past the adapters
 
     def open_session(self) -> str:
-        with self.connect() as client:
-            opened = client.create(**self.agent) if self.is_cloud else client.agents.create_session(**self.agent)
-        return str(opened.id)
+        create = self.client.create if self.is_cloud else self.client.agents.create_session
+        return str(create(**self.agent).id)
 
     def stream(self, client: Any, session_id: str, text: str) -> Any:
         """A turn past the adapters."""
@@ -107,10 +108,8 @@ class Hosted:
 
     def read(self, session_id: str) -> list[Message]:
         """The session's messages, raw."""
-        with self.connect() as client:
-            if self.is_cloud:
-                return list(client.get_messages(session_id))
-            return list(client.sessions.get_session_messages(session_id))
+        read = self.client.get_messages if self.is_cloud else self.client.sessions.get_session_messages
+        return list(read(session_id))
 
     def asked(self, session_id: str) -> list[str]:
         """What the user said in the session, raw."""
@@ -118,8 +117,8 @@ class Hosted:
 
     def sessions(self) -> int:
         """How many there are."""
-        with self.connect() as client:
-            return len(list(client.list() if self.is_cloud else client.agents.list_sessions(self.local.agent_id)))
+        found = self.client.list() if self.is_cloud else self.client.agents.list_sessions(self.local.agent_id)
+        return len(list(found))
 
     def requests(self) -> list[str]:
         """The requests so far: ``open`` a session, send a ``turn``, ``read`` the history; else the method."""
@@ -141,7 +140,9 @@ def serving(service: str, **options: Any) -> Iterator[Hosted]:
     """A running service; options are those of ``LocalMeibel``."""
     dialect = "v2" if service == CLOUD else service
     with LocalMeibel(**{"dialect": dialect, "limits": Limits(max_prompt_chars=1_000_000), **options}) as local:
-        yield Hosted(service, local)
+        hosted = Hosted(service, local)
+        with hosted.connect() as hosted.client:
+            yield hosted
 
 
 @dataclass(frozen=True)

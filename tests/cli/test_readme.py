@@ -14,7 +14,10 @@ from meibel_integrations.local import LocalMeibel
 
 from .conftest import ROOT
 
-PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/command-line.md")}
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "docs/command-line.md", "docs/meibel-and-llamacloud.md", "docs/fidelity.md")
+}
 SNIPPETS = re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", PAGES["README.md"], re.MULTILINE | re.DOTALL)
 COMMANDS = [
     line.removeprefix("$ ").partition("#")[0].strip()
@@ -30,7 +33,8 @@ def test_a_snippet_runs(
     snippet: str, hosted: LocalMeibel, docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(docs.parent)
-    exec(compile(snippet.replace("agent_123", hosted.agent_id), "README.md", "exec"), {})
+    snippet = snippet.replace("agent_123", hosted.agent_id).replace("index_123", hosted.index_id)
+    exec(compile(snippet, "README.md", "exec"), {})
     said = capsys.readouterr().out
     assert "Ingrid Solberg" in said
     assert "False" not in said

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
-from meibel_integrations.langchain import ChatMeibel
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
+from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
+from meibel_integrations.local import ScriptedAnswerer
 from meibel_integrations.local.answerers.base import Delta, Done
+from tests.hosted import Hosted, serving
 
 # The suites set `temperature` and the like, and use interfaces that LangChain calls beta.
 pytestmark = [
@@ -37,7 +38,7 @@ class _NoTools:
         return False
 
 
-class TestUnit(_NoTools, ChatModelUnitTests):  # type: ignore[misc]
+class TestMeibelUnit(_NoTools, ChatModelUnitTests):  # type: ignore[misc]
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
         return ChatMeibel
@@ -51,24 +52,47 @@ class TestUnit(_NoTools, ChatModelUnitTests):  # type: ignore[misc]
         return {"MEIBEL_API_KEY": "key-env"}, {"agent_id": "agent-1"}, {"meibel_api_key": "key-env"}
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[LocalMeibel]:
-    usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
-    answerer = ScriptedAnswerer(lambda question: [Delta("You said "), Delta(question.text), Done(usage=usage)])
-    with LocalMeibel(answerer=answerer) as local:
-        yield local
-
-
-class TestIntegration(_NoTools, ChatModelIntegrationTests):  # type: ignore[misc]
-    @pytest.fixture(autouse=True)
-    def _service(self, service: LocalMeibel) -> None:
-        self.local = service
-
+class TestLlamaCloudUnit(_NoTools, ChatModelUnitTests):  # type: ignore[misc]
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
-        return ChatMeibel
+        return ChatLlamaCloud
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        local = self.local
-        return {"agent_id": local.agent_id, "api_key": local.api_key, "base_url": local.base_url}
+        return {"index_ids": ["index-1"], "api_key": "key-1"}
+
+    @property
+    def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+        return {"LLAMA_CLOUD_API_KEY": "key-env"}, {"index_ids": ["index-1"]}, {"llama_cloud_api_key": "key-env"}
+
+
+class _Integration(_NoTools, ChatModelIntegrationTests):  # type: ignore[misc]
+    service: ClassVar[str]
+    kind: ClassVar[type[BaseChatModel]]
+    hosted: ClassVar[Hosted]
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _serve(cls) -> Iterator[None]:
+        usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+        answerer = ScriptedAnswerer(lambda question: [Delta("You said "), Delta(question.text), Done(usage=usage)])
+        with serving(cls.service, answerer=answerer) as cls.hosted:
+            yield
+
+    @property
+    def chat_model_class(self) -> type[BaseChatModel]:
+        return self.kind
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {**self.hosted.agent, **self.hosted.connection}
+
+
+class TestMeibelIntegration(_Integration):
+    service = "v2"
+    kind = ChatMeibel
+
+
+class TestLlamaCloudIntegration(_Integration):
+    service = "llamacloud"
+    kind = ChatLlamaCloud

@@ -179,7 +179,7 @@ async def test_the_page(page: Run, local: LocalMeibel, capsys: pytest.CaptureFix
     assert title == QUESTION
     assert "is_error=False" in metadata
     assert f"user_input {QUESTION}" in events
-    assert any(line.startswith('text From "Q3 report"') for line in events)
+    assert any(line.startswith("text From “Q3 report”") for line in events)
     kinds = [event.type for event in names["full"].events]
     assert [kinds[0], *kinds[-2:]] == ["user_input", "text", "stop"]
     await page(LIST)

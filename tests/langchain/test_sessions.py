@@ -259,15 +259,13 @@ def test_a_session_that_is_busy_elsewhere_forks_or_is_told(slow: Slow) -> None:
     model = slow.model()
     first = model.invoke("one")
     session_id = first.response_metadata["session_id"]
-    client = slow.hosted.connect()
-    elsewhere = slow.hosted.stream(client, session_id, "slow")
+    elsewhere = slow.hosted.stream(slow.hosted.client, session_id, "slow")
     next(elsewhere)
     second = model.invoke([HumanMessage("one"), first, HumanMessage("two")])
     assert second.response_metadata["continuity"] == "forked"
     with pytest.raises(errors.SessionBusyError):
         model.invoke("three", session_id=session_id)
     elsewhere.close()
-    client.close()
 
 
 def test_an_unpinned_conversation_forks_and_does_not_wait(slow: Slow) -> None:

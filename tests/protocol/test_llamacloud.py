@@ -424,6 +424,12 @@ def test_a_cut_turn_that_failed_is_told_as_that() -> None:
     assert "no disk" in str(ran.error)
 
 
+def test_without_time_to_look_for_it_the_turn_is_in_doubt() -> None:
+    ran = turn(LOST, *[errors.TotalTimeoutError("too long")] * 9)
+    assert isinstance(ran.error, errors.TurnOutcomeUnknown)
+    assert isinstance(ran.error.cause, errors.ConnectionLostError)
+
+
 def test_an_earlier_failure_of_the_same_words_is_not_this_turns() -> None:
     failed = {"type": "stop", "is_error": True, "error": "no disk"}
     again = {"type": "user_input", "content": "hi"}
