@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from meibel_integrations.local.answerers.base import Passage, Question, Search
 from meibel_integrations.local.answerers.followup import Reading, read_question
 from meibel_integrations.local.ingest.document import HEADING_SEPARATOR
-from meibel_integrations.local.retrieval.analysis import Term, stems, terms
+from meibel_integrations.local.retrieval.analysis import Term, stems, terms, words
 from meibel_integrations.local.store.documents import UPLOAD_URL_PREFIX
 
 _LIMIT = 10
 _READ = 2000  # characters of a question in which a file may be mentioned
 _WHOLE_DOCUMENT = 200
+_LONGEST_ENDING = 3  # letters that a form of a word may have more than the word
 _ABOUT_THE_FILE = re.compile(
     r"\b(?:files?|documents?|attach(?:ed|ment)s?|upload(?:ed|s)?|pdf|summari[sz]e|summary|tl;?dr|contents?)\b",
     re.IGNORECASE,
@@ -25,6 +26,18 @@ _EARLIER_UPLOAD = re.compile(
     re.IGNORECASE,
 )
 _DEFINITION = re.compile(r"^\W*what(?:'s|\s+(?:is|are|was|were|does|do))\b", re.IGNORECASE)
+_WHAT_IS = re.compile(
+    r"^\W*(?:(?:what|who)(?:'s|\u2019s|\s+(?:is|are|was|were))|define|explain|what\s+do(?:es)?(?=.*\bmean))\s+"
+    r"(?:(?:an?|the)\s+)?[\"'`\u201c]?(?P<term>[\w.@+#-]+(?:\s+[\w.@+#-]+){0,2}?)[\"'`\u201d]?(?:\s+mean)?(?:\s+in\s+\w+)?\W*$",
+    re.IGNORECASE,
+)
+_GLOSSARY = re.compile(r"glossary|terminology|definitions", re.IGNORECASE)
+_DEFINITION_LIMIT = 24
+_SAYS_SOMETHING = 120  # characters
+# words that a title adds to its subject
+_TITLE_EXTRAS = frozenset(
+    stems("reference overview introduction intro guide basics tutorial about manual using concepts")
+)
 _FULL_QUESTION = re.compile(
     r"\b(?:what|how|who|where|when|which|why)\b(?!\s+(?:about|if|else)\b).*"
     r"\b(?:is|are|was|were|do|does|did|can|could|should|must|will|would|has|have)\b",
@@ -45,6 +58,7 @@ class Evidence:
     in_order: bool = False
     at_end: bool = False
     continued: bool = False
+    defined: str = ""  # the term, when the question asks what it is
 
 
 def find_evidence(question: Question) -> Evidence:
@@ -115,17 +129,41 @@ class _Finder:
 
     def anew(self) -> Evidence:
         """A question that stands by itself."""
-        hits = self._search(self._text, limit=_LIMIT)
-        if hits and _DEFINITION.match(self._text) and _title_covers(hits[0], self._own) >= 0.5:
+        defined = _defined_term(self._text)
+        hits = self._search(self._text, limit=_DEFINITION_LIMIT if defined else _LIMIT)
+        titled = [hit.document_id for hit in hits if defined and is_titled(hit.title, defined)]
+        if titled:
+            hits.sort(key=lambda hit: hit.document_id not in titled)
+        if hits and _DEFINITION.match(self._text) and (titled or _title_covers(hits[0], self._own) >= 0.5):
             # What a thing is, its document says first.
-            opening = self._search("", limit=1, document_ids=[hits[0].document_id])
-            known = {(hit.document_id, hit.start) for hit in hits}
-            hits[1:1] = [
-                replace(passage, score=hits[0].score)
-                for passage in opening
-                if (passage.document_id, passage.start) not in known
-            ]
-        return Evidence(tuple(hits), self._own)
+            for document_id in list(dict.fromkeys(titled))[:2] or [hits[0].document_id]:
+                at = next(i for i, hit in enumerate(hits) if hit.document_id == document_id)
+                self._insert(hits, self._opening(document_id), at + (0 if titled else 1))
+        if hits and defined:
+            glossaries = dict.fromkeys(
+                hit.document_id
+                for hit in self._search("glossary", limit=5)
+                if _GLOSSARY.search(f"{hit.title} {hit.url}")
+            )
+            if glossaries:
+                entry = re.compile(rf"^\W*{re.escape(defined)}s?\W*$", re.IGNORECASE | re.MULTILINE)
+                around = self._search(defined, limit=_WHOLE_DOCUMENT, document_ids=list(glossaries))
+                entries = [passage for passage in around if entry.search(passage.text)][:2]
+                self._insert(hits, entries, sum(hit.document_id == hits[0].document_id for hit in hits))
+        return Evidence(tuple(hits), self._own, defined=defined)
+
+    def _opening(self, document_id: str) -> list[Passage]:
+        """The first passages of a document, up to one that says something."""
+        opening = self._search("", limit=4, document_ids=[document_id])
+        telling = next((i for i, passage in enumerate(opening) if len(passage.text) >= _SAYS_SOMETHING), 0)
+        return opening[: telling + 1]
+
+    def _insert(self, hits: list[Passage], more: Sequence[Passage], at: int) -> None:
+        best = max(hit.score for hit in hits)
+        before = {(hit.document_id, hit.start) for hit in hits[:at]}
+        new = [replace(hit, score=best) for hit in more if (hit.document_id, hit.start) not in before]
+        known = {(hit.document_id, hit.start) for hit in new}
+        hits[at:] = [*new, *(hit for hit in hits[at:] if (hit.document_id, hit.start) not in known)]
 
     def in_uploads(self, ids: Sequence[str], *, asked_about: bool) -> Evidence | None:
         """From the uploaded files, unless the question is plainly about something else."""
@@ -188,9 +226,29 @@ class _Finder:
         ]
         if around:
             return Evidence(tuple(around), self._own, continued=True)
+        related = self._by_related_words(document_id)
+        if related is not None:
+            return related
         nearest = self._search(self._topic, limit=_LIMIT, document_ids=[document_id])
         nearest = nearest or self._search("", limit=_LIMIT, document_ids=[document_id])
         return Evidence(tuple(nearest), both, missing=_names(telling_terms(self._own)), continued=True)
+
+    def _by_related_words(self, document_id: str) -> Evidence | None:
+        """Where the document has the question's word in a form that stemming does not reach: undo and undone."""
+        telling = [term for term in telling_terms(self._own) if not term.weak and len(term.stems) == 1]
+        passages = self._search("", limit=_WHOLE_DOCUMENT, document_ids=[document_id])
+        for term in telling:
+            beginning = _beginning(term.words[0])
+            if not beginning:
+                continue
+            kin = {word for passage in passages for word in words(passage.text) if word.startswith(beginning)}
+            kin = {word for word in kin if len(word) <= len(term.words[0]) + _LONGEST_ENDING}
+            found = [passage for passage in passages if not kin.isdisjoint(words(passage.text))]
+            if found:
+                others = tuple(other for other in self._own if other != term)
+                related = tuple(found_term for word in sorted(kin) for found_term in terms(word))
+                return Evidence(tuple(found), related + others, continued=True)
+        return None
 
     def _by_position(self, document_id: str) -> Evidence | None:
         """ "How does it end?" asks for a place in the document even where it does not use that word."""
@@ -203,7 +261,7 @@ class _Finder:
         ]
         if not passages or [term for term in others if not term.weak]:
             return None
-        place = passages[-1:] if at_end else passages[:1]
+        place = passages[-3:] if at_end else passages[:3]
         return Evidence(tuple(place), self._own, in_order=True, at_end=at_end, continued=True)
 
     def _by_own_terms(self, hits: Sequence[Passage], own: Sequence[Term], minimum: float) -> list[Passage]:
@@ -222,6 +280,25 @@ def _is_subject(passage: Passage, wanted: Sequence[Term]) -> bool:
 
 def _title_covers(passage: Passage, wanted: Sequence[Term]) -> float:
     return covered(replace(passage, text="", heading=""), wanted)
+
+
+def is_titled(title: str, term: str) -> bool:
+    """Whether a document is about a term by its title: "Spiders", "Deferred Reference"."""
+    named = {s for found in terms(title) for s in found.stems} - _TITLE_EXTRAS
+    return bool(named) and named == {s for found in terms(term) for s in found.stems}
+
+
+def _beginning(word: str) -> str:
+    """What a word shares with its irregular forms, if it is long enough to say anything."""
+    return word[: max(4, len(word) - 3)] if len(word) >= 4 and word.isalpha() else ""
+
+
+def _defined_term(text: str) -> str:
+    """The term whose meaning is asked for: "What is a tween?"."""
+    match = _WHAT_IS.match(text[:_READ])
+    if match is None or not any(not term.weak for term in terms(match["term"])):
+        return ""
+    return match["term"].strip(".")
 
 
 def _names(wanted: Sequence[Term]) -> str:

@@ -25,6 +25,8 @@ from meibel_integrations.local.answerers.base import (
     ToolResult,
 )
 from meibel_integrations.local.answerers.evidence import Evidence, find_evidence, telling_terms
+from meibel_integrations.local.answerers.followup import is_pleasantry
+from meibel_integrations.local.answerers.prose import render
 from meibel_integrations.local.answerers.quoting import Quote, choose_quotes
 from meibel_integrations.local.retrieval.analysis import terms
 
@@ -35,6 +37,7 @@ _SNIPPET = 500
 _RELATED = 0.6  # an uncited passage is listed when it scores at least this share of the best
 _PIECE = re.compile(r"\s*\S+\s*(?=\s|$)|\s+")
 _RESULTS_SHOWN = 10
+_NOTHING_TO_LOOK_UP = "There is nothing to look up in that. Ask me anything about the documents."
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
@@ -43,6 +46,11 @@ class ExtractiveAnswerer:
 
     def answer(self, question: Question) -> Iterator[Step]:
         """The steps of an answer: searches, the text in small pieces, sources and citations."""
+        if not question.uploaded_document_ids and is_pleasantry(question.text):
+            for piece in _PIECE.findall(_NOTHING_TO_LOOK_UP):
+                yield Delta(piece)
+            yield Done(usage=_usage([question.text], _NOTHING_TO_LOOK_UP))
+            return
         yield Status("Searching the documents")
         recorder = _Recorder(question.search, _whole if question.whole_passages else _hit)
         evidence = find_evidence(replace(question, search=recorder, text=question.text[:_READ]))
@@ -113,7 +121,7 @@ def _thoughts(evidence: Evidence, quotes: Sequence[Quote]) -> str:
     wanted = ", ".join(term.surface for term in telling_terms(evidence.terms)) or "the document as a whole"
     if not quotes:
         return f"Looking for: {wanted}. No passage covers it."
-    titles = ", ".join(dict.fromkeys(f'"{passage.title}"' for passage in evidence.passages))
+    titles = ", ".join(dict.fromkeys(_titled(passage.title) for passage in evidence.passages))
     return f"Looking for: {wanted}. Passages found in {titles}. Quoting {len(quotes)} of them."
 
 
@@ -124,17 +132,22 @@ def _compose(
     if not quotes:
         return _nothing_found(asked), ()
     title = quotes[0].passage.title
-    text = f'From "{title}":'
+    text = f"From {_titled(title)}:"
     if evidence.missing:
-        text = f'I found nothing about {evidence.missing} in "{title}". What it says:'
+        text = f"I found nothing about {evidence.missing} in {_titled(title)}. What it says:"
     citations: list[AnswerCitation] = []
     for quote in quotes:
         if quote.passage.title != title:
             title = quote.passage.title
-            text += f'\n\nFrom "{title}":'
+            text += f"\n\nFrom {_titled(title)}:"
         text += f"\n\n{quote.text}"
         citations.append(AnswerCitation(len(text), (sources.index(quote.passage),)))
     return text, tuple(citations)
+
+
+def _titled(title: str) -> str:
+    """A title in quotation marks that differ from those inside it."""
+    return f"\u201c{render(title)}\u201d"
 
 
 def _nothing_found(asked: str) -> str:
@@ -158,7 +171,8 @@ def _sources(evidence: Evidence, quotes: Sequence[Quote]) -> list[Passage]:
 
 
 def _source(passage: Passage, quotes: Sequence[Quote]) -> AnswerSource:
-    quoted = next((quote.text for quote in quotes if quote.passage == passage), "")
+    quote = next((quote for quote in quotes if quote.passage == passage), None)
+    quoted = quote.source if quote is not None else ""
     opening = quoted.split(None, 4)[:4]
     match = re.search(r"\s+".join(map(re.escape, opening)), passage.text) if opening else None
     return AnswerSource(

@@ -67,6 +67,17 @@ _BARE_QUESTION = re.compile(
 _NOMINAL = re.compile(
     r"\b(?:a|an|the|my|our|your|each|every|two|several|some|any|is|are|does|do|can|of|between)\s+$", re.IGNORECASE
 )
+_PLEASANTRY = re.compile(
+    r"(?:\W*\b(?:ok(?:ay)?|k|great|thanks?|thank\s+you|thx|ty|cheers|perfect|nice|cool|awesome|super|wonderful|excellent|"
+    r"good|fine|brilliant|lovely|amazing|fantastic|very|so|much|many|a\s+lot|got\s+it|i\s+see|i\s+understand|understood|"
+    r"makes\s+sense|(?:that|this|it)(?:'s|\u2019s|\s+(?:is|was))?(?:\s+(?:all|very|really|so|just|what\s+i\s+needed))*"
+    r"(?:\s+(?:clear|helpful|helps|helped|great|good|perfect|nice|enough|useful|all|it))?|well\s+done|good\s+job|"
+    r"for\s+(?:your|the|all\s+your)\s+(?:help|answer|time|explanation)|again|hello|hi|hey|there|"
+    r"good\s+(?:morning|afternoon|evening|night|day)|bye|goodbye|see\s+you|welcome|you're\s+welcome|no\s+problem|please|"
+    r"no|yes|yep|nope|sure|right|alright|all\s+right|wow|yay|haha|lol)\b)+\W*",
+    re.IGNORECASE,
+)
+_LONGEST_PLEASANTRY = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,14 @@ class Reading:
     more: bool = False
     topic: str = ""
     document_ids: tuple[str, ...] = ()
+
+
+def is_pleasantry(text: str) -> bool:
+    """Whether a message only thanks, greets or agrees: there is nothing in it to look up."""
+    text = text.strip()
+    if not 0 < len(text) <= _LONGEST_PLEASANTRY or text.endswith("?") or text[0] in "\"'`\u201c-_@":
+        return False
+    return any(map(str.isalpha, text)) and _PLEASANTRY.fullmatch(text) is not None
 
 
 def read_question(text: str, history: Sequence[HistoryTurn]) -> Reading:

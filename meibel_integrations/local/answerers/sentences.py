@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from meibel_integrations.local.answerers.prose import is_prose, render
 from meibel_integrations.local.ingest.document import HEADING_SEPARATOR
 
 _END = re.compile(
@@ -20,12 +21,24 @@ _OPENS_SENTENCE = re.compile(r"[\"'\u201c\u2018(\[*_`:<]*[^\sa-z]")
 
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
 _ITEM = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)]|[a-z]\)|#\.)\s+\S")
+_FIELD = re.compile(r"^\s*:[A-Za-z][^:`\n]{0,80}:\s+\S.* .")  # ":Exit code 0: All tests passed"
+_NAME = re.compile(r"^\s*[A-Za-z0-9_.~:/<>-]+(?:\(\))?\s*$")  # a single name, as in an autosummary or a toctree
+_INNER_SIGN = re.compile(r"[_~:/<>.]")
 _RULE = re.compile(r"^\s*([!-/:-@\[-`{-~])\1{2,}\s*$")
 _TABLE = re.compile(r"^\s*(?:\||\+[-=+]+\+?\s*$|={3,}(?: +={2,})+)")
 _DIRECTIVE = re.compile(r"^\s*(?:\.\.(?:\s|$)|:[\w-]+:(?:\s|$)|\.\. )")
 _CODE_DIRECTIVE = re.compile(
-    r"^\s*\.\. *(?:code-block|code|sourcecode|literalinclude|parsed-literal|console|doctest|testcode|highlight)::"
+    r"^\s*\.\. *(?:code-block|code|sourcecode|parsed-literal|console|doctest|testcode|ipython|prompt|math|"
+    r"productionlist)::"
 )
+# Directives whose content is prose that belongs to the text; the prose after the colons may be a part of it.
+_PROSE_DIRECTIVE = re.compile(
+    r"^\s*\.\. *(?:note|warning|tip|important|caution|hint|attention|danger|error|admonition|topic|sidebar|rubric|"
+    r"version(?:added|changed|removed)|deprecated(?:-removed)?|tabs?|tab-set|tab-item|glossary|container|only|details|dropdown|"
+    r"pull-quote|epigraph|highlights|(?:\w+:)?(?:function|class|method|data|attribute|property|exception|decorator|option|"
+    r"module|envvar|confval|setting|fixture|staticmethod|classmethod|describe|cmdoption|program))::",
+)
+_ADMONITION = re.compile(r"^\s*\.\. *(?:note|warning|tip|important|caution|hint|attention|danger|error):: *(?=\S)")
 _CODE_SIGN = re.compile(r"[\w\])][(\[=]|[{}=;]|->|\w_\w|^\s*(?:\$|>>>|#)", re.MULTILINE)
 _HASH_HEADING = re.compile(r"^ {0,3}#{1,6}\s")
 _MARKUP_LINE = re.compile(r"^\s*(?:</?[A-Za-z!][^>]*>\s*)+$|^\s*\{[%#{].*[%#}]\}\s*$|^\s*:::|^\s*!!!|^\s*///")
@@ -40,11 +53,25 @@ class Unit:
     kind: UnitKind
     text: str
     paragraph: int
+    defines: str = ""  # the term whose definition this is the beginning of
 
     @property
     def quote(self) -> str:
-        """The text as it is quoted: white space normalised in prose, untouched in code."""
-        return self.text.strip("\n") if self.kind == "code" else " ".join(self.text.split())
+        """The text as it is quoted: markup taken off and white space normalised in prose, nothing changed in code."""
+        if self.kind == "code":
+            return self.text.strip("\n")
+        shown = " ".join(render(self.text).split())
+        return f"{render(self.defines)}: {shown}" if self.defines else shown
+
+    @property
+    def is_prose(self) -> bool:
+        return self.kind in ("sentence", "item") and is_prose(self.text)
+
+    @property
+    def asks(self) -> bool:
+        return self.kind in ("sentence", "item") and self.text.rstrip(" \n\"'\u201d\u2019)*_`").endswith(
+            ("?", "\uff1f")
+        )
 
 
 def split_sentences(text: str) -> list[str]:
@@ -71,24 +98,34 @@ def _is_boundary(text: str, start: int, match: re.Match[str]) -> bool:
 
 
 def units(text: str, heading: str = "") -> list[Unit]:
-    """The quotable units of a passage, in order. Headings, rules and bare directives are left out."""
+    """The quotable units of a passage, in order. Headings, rules, bare directives and lists of links are left out."""
     found: list[Unit] = []
     after_colon = False
     in_code = -1  # the indentation of the directive or paragraph that introduced code
+    dropping = -1  # the indentation of a directive whose content is no text: toctree, autosummary, image, a comment
     for number, block in enumerate(_blocks(text)):
         kind = _kind_of(block)
         indent = len(block[0]) - len(block[0].lstrip())
-        if kind == "sentence" and in_code >= 0 and indent > in_code:
+        if dropping >= 0 and indent > dropping and block[0].strip():
+            continue
+        dropping = -1
+        if kind in ("sentence", "definition") and in_code >= 0 and indent > in_code:
             kind = "code"
-        elif kind == "sentence" and after_colon and indent >= 2:
+        elif kind in ("sentence", "definition") and after_colon and indent >= 2:
             kind = "code"
             in_code = max(indent - 1, 0)
         elif block[0].strip():
             in_code = -1
         if kind == "directive":
             in_code = indent if _CODE_DIRECTIVE.match(block[0]) else -1
-            block = _behind_directive(block)
-            kind = "code" if in_code >= 0 else "sentence"
+            if in_code < 0 and block[0].lstrip().startswith("..") and not _PROSE_DIRECTIVE.match(block[0]):
+                outside = [i for i, line in enumerate(block) if i and len(line) - len(line.lstrip()) <= indent]
+                block = [] if not outside else _behind_directive(block[outside[0] :])
+                dropping = -1 if outside else indent
+            else:
+                said = _ADMONITION.match(block[0]) is not None
+                block = ["\n".join(_behind_directive(block))] if said else _behind_directive(block)
+            kind = "code" if in_code >= 0 else _kind_of(block) if block else "sentence"
         body = "\n".join(block)
         after_colon = body.rstrip().endswith(":") and kind != "code"
         found.extend(_units_of(kind, body, block, number, heading))
@@ -97,14 +134,27 @@ def units(text: str, heading: str = "") -> list[Unit]:
     return found
 
 
+def listed_names(text: str) -> list[str]:
+    """The lines of a passage that are a name each, wherever they stand: what an autosummary or a toctree lists."""
+    return [
+        line
+        for line in text.split("\n")
+        if _NAME.match(line) and _INNER_SIGN.search(line.strip(" .")) and not _RULE.match(line)
+    ]
+
+
 def _units_of(kind: str, body: str, block: list[str], number: int, heading: str) -> Iterator[Unit]:
     if not body.strip():
         return
     if kind == "code":
         yield Unit("code", body, number)
-    elif kind == "item":
-        yield from (Unit("item", item, number) for item in _items(block))
-    elif kind == "other":
+    elif kind in ("item", "field"):
+        yield from (Unit("item", item, number) for item in _items(block, _ITEM if kind == "item" else _FIELD))
+    elif kind == "definition":
+        for term, meaning in _definitions(block):
+            for i, sentence in enumerate(split_sentences(meaning)):
+                yield Unit("sentence", sentence, number, "" if i else term)
+    elif kind in ("other", "names"):
         yield Unit("other", body, number)
     elif not _is_heading(body, heading):
         yield from (Unit("sentence", s, number) for s in split_sentences(body) if any(map(str.isalnum, s)))
@@ -123,7 +173,7 @@ def _blocks(text: str) -> Iterator[list[str]]:
                 block, fence = [], ""
             continue
         opening = _FENCE.match(line)
-        if opening:
+        if opening and not (block and _underlines(line, block[-1])):
             if block:
                 yield block
             block, fence = [line], opening[1]
@@ -146,6 +196,12 @@ def _blocks(text: str) -> Iterator[list[str]]:
         yield block
 
 
+def _underlines(line: str, before: str) -> bool:
+    """Whether a row of tildes is the rule below a heading rather than the beginning of code."""
+    rule = line.strip()
+    return set(rule) == {"~"} and before.strip() != "" and len(rule) >= len(before.strip()) - 2
+
+
 def _is_table_rule(lines: list[str], i: int) -> bool:
     return i > 0 and len(lines[i].strip()) > 3 * len(lines[i - 1].strip()) + 20
 
@@ -154,13 +210,48 @@ def _kind_of(block: list[str]) -> str:
     first = block[0]
     if _FENCE.match(first) or first.lstrip().startswith((">>> ", "$ ")):
         return "code"
+    if _FIELD.match(first):
+        return "field"
     if _DIRECTIVE.match(first):
         return "directive"
     if _TABLE.match(first):
         return "other"
     if _ITEM.match(first):
         return "item"
-    return "code" if _looks_like_code(block) else "sentence"
+    if _looks_like_code(block):
+        return "code"
+    if len(block) > 1 and _is_definition(block):
+        return "definition"
+    names = all(_NAME.match(line) for line in block) and (len(block) > 1 or _INNER_SIGN.search(first.strip(" .")))
+    return "names" if names else "sentence"
+
+
+def _is_definition(block: list[str]) -> bool:
+    """A term on a line of its own and its meaning indented below, as in a glossary."""
+    indents = [len(line) - len(line.lstrip()) for line in block]
+    first = block[0].strip()
+    return (
+        indents[1] >= indents[0] + 2
+        and min(indents) == indents[0]
+        and len(first) <= 60
+        and first[-1] not in ".,;:!?"
+        and first[0].isalpha()
+    )
+
+
+def _definitions(block: list[str]) -> Iterator[tuple[str, str]]:
+    """The terms of a definition list with what stands below each."""
+    least = len(block[0]) - len(block[0].lstrip())
+    term, meaning = "", list[str]()
+    for line in block:
+        if len(line) - len(line.lstrip()) <= least:
+            if meaning:
+                yield term, "\n".join(meaning)
+            term, meaning = line.strip(), []
+        else:
+            meaning.append(line)
+    if meaning:
+        yield term, "\n".join(meaning)
 
 
 def _looks_like_code(block: list[str]) -> bool:
@@ -174,13 +265,14 @@ def _looks_like_code(block: list[str]) -> bool:
 
 def _behind_directive(block: list[str]) -> list[str]:
     """What follows ``.. note::`` and its options; labels, targets and comments leave nothing."""
-    return [line for line in block if not _DIRECTIVE.match(line)]
+    first = [_ADMONITION.sub("", block[0])] if _ADMONITION.match(block[0]) else []
+    return first + [line for line in block if not _DIRECTIVE.match(line)]
 
 
-def _items(block: list[str]) -> Iterator[str]:
+def _items(block: list[str], begins: re.Pattern[str]) -> Iterator[str]:
     item: list[str] = []
     for line in block:
-        if _ITEM.match(line) and item:
+        if begins.match(line) and item:
             yield "\n".join(item)
             item = []
         item.append(line)

@@ -27,6 +27,8 @@ _TITLE_WEIGHT = 1.0
 _HEADING_WEIGHT = 0.7
 _NAME_WEIGHT = 0.5
 _SUBJECT_WEIGHT = 1.1  # a title or heading that consists of the question's words
+_EXACT_HEADING = 0.8  # the share of the question that a heading has to say, and nothing else
+_EXACT_HEADING_WEIGHT = 0.6
 _NEARNESS_WEIGHT = 0.5
 _ADJACENCY_WEIGHT = 1.0
 _WEAK_FACTOR = 0.3
@@ -40,11 +42,19 @@ _OTHER_FORM_FACTOR = 0.85  # "atom" where "atomic" was asked for
 # What mentions everything and explains little, by how far it stands back.
 _BACKGROUND = (
     (
+        0.62,
+        re.compile(
+            r"(?:^|[/._-])(?:releases?|release[-_]?notes|changelogs?|changes|history|news|what[-_]?s[-_]?new|"
+            r"deprecated|legacy|obsolete|roadmap)(?=[/._-]|$)"
+            r"|(?:^|[/_-])v?\d+\.\d+(?:\.\d+)*(?:\.[a-z]+)?$",  # a file named after a version, not the folder of one
+            re.IGNORECASE,
+        ),
+    ),
+    (
         0.72,
         re.compile(
-            r"(?:^|[/._-])(?:releases?|release[-_]?notes|changelogs?|changes|history|news|what[-_]?s[-_]?new|genindex|"
-            r"py-modindex|search|_modules|locale|glossary|credits|contributors|authors|licen[sc]e|contents|_sources|"
-            r"\d+\.\d+(?:\.\d+)*)(?=[/._-]|$)",
+            r"(?:^|[/._-])(?:genindex|py-modindex|search|_modules|locale|glossary|credits|contributors|authors|"
+            r"licen[sc]e|contents|_sources)(?=[/._-]|$)",
             re.IGNORECASE,
         ),
     ),
@@ -54,7 +64,8 @@ _BACKGROUND = (
     ),
     (0.6, re.compile(r"\.(?:py|pyi|js|ts|tsx|c|h|cc|cpp|go|rs|java|rb|php|css|po|pot|json|ya?ml|toml|cfg|ini)$")),
 )
-_ASKED_FOR = 0.7  # milder ones do not stand back when the question names them
+_ASKED_FOR = 0.6  # milder ones do not stand back when the question names them
+_ENDING = re.compile(r"(?:ations?|ies|ing|ings|ed|ers?|es|s|e|y)$")
 _STOP_STEMS = frozenset(map(stem, STOP_WORDS))
 
 
@@ -114,6 +125,7 @@ class _Names:
     """What a document's title and path say."""
 
     title: frozenset[str]
+    words: frozenset[str]  # of the title, as they are written
     path: frozenset[str]
     subject: float
     factor: float
@@ -127,9 +139,15 @@ class _Names:
         factor = 1.0
         for share, pattern in _BACKGROUND:
             found = pattern.search(where)
-            if found and (share < _ASKED_FOR or not asked & set(stems(found[0]))):
+            if found and (share <= _ASKED_FOR or not asked & set(stems(found[0]))):
                 factor = min(factor, share)
-        return cls(frozenset(title), frozenset(name), _share(_subject(title, asked), asked), factor)
+        return cls(
+            frozenset(title),
+            frozenset(words(row.title)),
+            frozenset(name),
+            _share(_subject(title, asked), asked),
+            factor,
+        )
 
 
 def _title_stems(text: str) -> set[str]:
@@ -151,8 +169,10 @@ def _score(row: PassageRow, names: _Names, weights: Mapping[Term, float], total:
     plain = words(row.text)
     body = [stem(word) for word in plain]
     counts = Counter(body)
-    exact = set(plain)
-    heading = set(stems(row.heading))
+    exact = set(plain) | names.words
+    heading_words = words(row.heading)
+    heading = {stem(word) for word in heading_words}
+    named_as = names.words.union(heading_words)
     asked = {s for term in weights for s in (*term.stems, *term.parts)}
     last_heading = _subject(_title_stems(row.heading.rsplit(HEADING_SEPARATOR, 1)[-1]), asked) if heading else set()
     damping = _SATURATION * (0.4 + 0.6 * len(body) / _TYPICAL_LENGTH)
@@ -166,14 +186,25 @@ def _score(row: PassageRow, names: _Names, weights: Mapping[Term, float], total:
         if not (frequency or in_title or in_heading or in_name):
             continue
         share = 1.0 if in_title or in_heading else share or 0.8
-        if not exact.issuperset(term.words) and not in_title:
+        same = exact.issuperset(term.words) or _has_number(term, exact)
+        if not same:
             share *= _OTHER_FORM_FACTOR
-        evidence.add(term, weight * share, in_title or in_heading)
+        evidence.add(term, weight * share, (in_title or in_heading) and _is_inflected(term, named_as))
         score += weight * share * frequency / (frequency + damping)
-        score += weight * (_TITLE_WEIGHT * in_title + _HEADING_WEIGHT * in_heading * share + _NAME_WEIGHT * in_name)
-        subject += weight * in_title
-        inner_subject += weight * last_heading.issuperset(term.stems)
+        # What is to be done counts like what it is to be done with where something is named after it.
+        naming = weight / _GENERIC_WORD_FACTOR if term.generic else weight * (1.0 if same else _OTHER_FORM_FACTOR)
+        in_full = _TITLE_WEIGHT * ((0.4 + 0.6 * names.subject) if term.generic else 1.0)
+        score += naming * (in_full * in_title + _HEADING_WEIGHT * in_heading * share + _NAME_WEIGHT * in_name)
+        subject += naming * in_title
+        inner_subject += naming * last_heading.issuperset(term.stems)
+    doing = {s for term in weights if term.generic for s in term.stems}
     score += _SUBJECT_WEIGHT * max(subject * names.subject, 0.8 * inner_subject * _share(last_heading, asked))
+    if (
+        inner_subject >= _EXACT_HEADING * total
+        and _share(last_heading, asked) == 1.0
+        and not doing.isdisjoint(last_heading)
+    ):
+        score += _EXACT_HEADING_WEIGHT * total
     score += _nearness(body, weights)
     coverage = evidence.matched / total
     relevant = evidence.suffices(weights)
@@ -205,6 +236,26 @@ class _Evidence:
         if self._named and len(found) >= _ENOUGH * len(telling):
             return True
         return sum(self._terms[term] for term in found) > _ENOUGH * 1.05 * sum(weights[term] for term in telling)
+
+
+def _has_number(term: Term, present: set[str]) -> bool:
+    """Whether the term stands there in the other number: router for routers."""
+    return len(term.words) == 1 and not present.isdisjoint(
+        (term.words[0] + "s", term.words[0] + "es", term.words[0].removesuffix("s"), term.words[0].removesuffix("es"))
+    )
+
+
+def _is_inflected(term: Term, present: frozenset[str]) -> bool:
+    """Whether a name has the term itself or an inflection: caching for cache, but not capitalize for capital."""
+    if len(term.words) > 1 or present.issuperset(term.words):
+        return True
+    return any(_base(word) == _base(term.words[0]) for word in present if word[:2] == term.words[0][:2])
+
+
+def _base(word: str) -> str:
+    """A word without the endings of number, tense, doer and doing."""
+    base = _ENDING.sub("", word) if len(word) > 4 else word
+    return base[:-1] if len(base) > 3 and base[-1] == base[-2] else base
 
 
 def _frequency(term: Term, counts: Counter[str], body: list[str]) -> tuple[float, float]:

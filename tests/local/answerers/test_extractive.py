@@ -125,7 +125,7 @@ def test_an_answer_is_quoted_and_cited_at_its_place(db: Database, question: str)
     assert done.citations
     assert 0 < len(done.sources) <= 5
     start = text.index(":\n\n") + 3
-    assert text.startswith('From "')
+    assert text.startswith("From “")
     for citation in done.citations:
         quote = text[start : citation.position]
         (index,) = citation.sources
@@ -135,8 +135,8 @@ def test_an_answer_is_quoted_and_cited_at_its_place(db: Database, question: str)
                 "", limit=999, document_ids=[done.sources[index].document_id or ""]
             )
         ]
-        assert flat(quote.split('":\n\n')[-1]) in flat("".join(document))
-        assert flat(quote.split('":\n\n')[-1])[:150] in flat(done.sources[index].snippet or "")
+        assert flat(quote.split("”:\n\n")[-1]) in flat("".join(document))
+        assert flat(quote.split("”:\n\n")[-1])[:150] in flat(done.sources[index].snippet or "")
         start = citation.position
     assert done.citations[-1].position == len(text)
 
@@ -156,7 +156,7 @@ def test_what_the_documents_do_not_say_is_said(db: Database) -> None:
     talk = Conversation(db)
     talk.ask("What does the with statement do?")
     done = talk.ask("How much does it cost?")
-    assert talk.text.startswith('I found nothing about cost in "The')
+    assert talk.text.startswith("I found nothing about cost in “The")
     assert done.sources[0].url == "pydoc:with"
 
 

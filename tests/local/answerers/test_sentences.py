@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meibel_integrations.local.answerers.sentences import split_sentences, units
+from meibel_integrations.local.answerers.sentences import listed_names, split_sentences, units
 
 
 @given(st.one_of(st.text(max_size=300), st.text("aA.!? \n\"')(eg。", max_size=100)))
@@ -53,7 +53,7 @@ def test_units_of_restructuredtext() -> None:
         "    Take care.\n\n.. code-block:: python\n\n    z = 3\n"
     )
     assert kinds(text) == [
-        ("sentence", "An example::"),
+        ("sentence", "An example:"),
         ("code", "    x = 1"),
         ("code", "    y = 2"),
         ("sentence", "After."),
@@ -66,4 +66,43 @@ def test_grammar_is_no_sentence_and_headings_are_left_out() -> None:
     assert kinds('Head\n\n   with_stmt ::= "with" x ":" suite\n\nWords.', "A > Head") == [
         ("code", '   with_stmt ::= "with" x ":" suite'),
         ("sentence", "Words."),
+    ]
+
+
+def test_what_is_no_text_is_left_out() -> None:
+    text = (
+        "Reference\n~~~~~~~~~\n\n.. toctree::\n   :maxdepth: 2\n\n   install\n   usage\n\n.. include:: "
+        "../LICENSE.txt\n\n"
+        ".. autosummary::\n   :toctree: generated/\n\n   read_gexf\n   write_gexf\n\n.. image:: a.png\n  "
+        " :alt: A picture\n\n"
+        ".. Copyright 2020 by somebody.\n   All rights reserved.\n\n.. versionadded:: 3.2\n\nWords stay."
+    )
+    assert kinds(text) == [("sentence", "Words stay.")]
+    assert listed_names(text) == ["   read_gexf", "   write_gexf"]
+
+
+def test_an_admonition_keeps_its_words() -> None:
+    assert kinds(".. note:: Take care\n   of it.\n\n.. versionchanged:: 2.0\n   It is faster.") == [
+        ("sentence", "Take care of it."),
+        ("sentence", "It is faster."),
+    ]
+
+
+def test_a_glossary_gives_definitions() -> None:
+    text = (
+        ".. glossary::\n   :sorted:\n\n   tween\n     A bit of code. It sits between.\n\n   view\n     "
+        "Answers a request.\n"
+    )
+    found = list(units(text))
+    assert [(unit.defines, unit.quote) for unit in found] == [
+        ("tween", "tween: A bit of code."),
+        ("", "It sits between."),
+        ("view", "view: Answers a request."),
+    ]
+
+
+def test_fields_are_items() -> None:
+    assert kinds(":Exit code 0: All tests passed.\n:Exit code 5: No tests\n   were collected.") == [
+        ("item", "Exit code 0: All tests passed."),
+        ("item", "Exit code 5: No tests were collected."),
     ]
