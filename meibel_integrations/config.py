@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -80,6 +80,15 @@ class ClientConfig:
     api_key: SecretStr = field(repr=False)
     timeouts: Timeouts = Timeouts()
     retry: RetryPolicy = RetryPolicy()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("A ClientConfig holds a key and cannot be pickled: resolve() it again where it is needed.")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     @property
     def origin(self) -> str:

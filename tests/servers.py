@@ -148,7 +148,10 @@ def _read_request(source: socket.socket) -> bytes:
     head, _, body = received.partition(b"\r\n\r\n")
     length = next((int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length:")), 0)
     while len(body) < length:
-        body += source.recv(65536)
+        piece = source.recv(65536)
+        if not piece:
+            return b""
+        body += piece
     return head + b"\r\n\r\n" + body
 
 

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from meibel_integrations import __version__
 from meibel_integrations.local.bodies import EndSession, read_model
+from meibel_integrations.local.faults import FAULTS, Fault
 from meibel_integrations.local.refusals import not_found
 from meibel_integrations.local.service import Service
 from meibel_integrations.local.store import sessions
@@ -47,12 +48,28 @@ def control_routes(service: Service) -> list[Route]:
         session = await service.session(tenant, session_id)
         return JSONResponse({"session_id": session_id, "status": session.status})
 
+    async def show_faults(_: Request, tenant: str) -> Response:
+        return JSONResponse(
+            {"faults": [fault.model_dump() for fault in service.faults.waiting(tenant)], "available": FAULTS}
+        )
+
+    async def add_fault(request: Request, tenant: str) -> Response:
+        service.faults.add(tenant, await read_model(request, Fault))
+        return await show_faults(request, tenant)
+
+    async def clear_faults(_: Request, tenant: str) -> Response:
+        service.faults.clear(tenant)
+        return Response(status_code=204)
+
     keyed = service.authenticated
     return [
         Route("/_local/health", health, methods=["GET"]),
         Route("/_local/reset", keyed(reset), methods=["POST"]),
         Route("/_local/requests", keyed(requests), methods=["GET"]),
         Route("/_local/requests", keyed(clear_requests), methods=["DELETE"]),
+        Route("/_local/faults", keyed(show_faults), methods=["GET"]),
+        Route("/_local/faults", keyed(add_fault), methods=["POST"]),
+        Route("/_local/faults", keyed(clear_faults), methods=["DELETE"]),
         Route("/_local/sessions/{session_id}/end", keyed(end), methods=["POST"]),
     ]
 

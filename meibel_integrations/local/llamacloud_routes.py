@@ -39,6 +39,7 @@ _SHOWN = Shown(thinking=True, tool_activity=True, passages=True)
 def llamacloud_routes(service: Service) -> list[Route]:
     routes = _ChatRoutes(service)
     keyed = partial(service.authenticated, header=LLAMA_CLOUD_KEY)
+    stream = service.breakable(routes.stream, wire.LlamaCloudStream(), streamed=True)
     one = f"{CHAT_PATH}/{{session_id}}"
     return [
         Route(CHAT_PATH, keyed(routes.create), methods=["POST"]),
@@ -46,7 +47,7 @@ def llamacloud_routes(service: Service) -> list[Route]:
         Route(one, keyed(routes.retrieve), methods=["GET"]),
         Route(one, keyed(routes.delete), methods=["DELETE"]),
         Route(f"{one}/summary", keyed(routes.summary), methods=["GET"]),
-        Route(f"{one}/messages/stream", keyed(routes.stream), methods=["POST"]),
+        Route(f"{one}/messages/stream", keyed(stream), methods=["POST"]),
     ]
 
 

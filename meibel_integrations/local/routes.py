@@ -26,6 +26,8 @@ BASE_PATH = "/v2"
 def meibel_routes(service: Service) -> list[Route]:
     routes = _MeibelRoutes(service)
     keyed = service.authenticated
+    chat = service.breakable(routes.chat, service.wire, streamed=False)
+    chat_stream = service.breakable(routes.chat_stream, service.wire, streamed=True)
     return [
         Route(f"{BASE_PATH}/agents", keyed(routes.list_agents), methods=["GET"]),
         # Before the routes by id: "name" is a word of the path there, not an agent's id.
@@ -35,8 +37,8 @@ def meibel_routes(service: Service) -> list[Route]:
         Route(f"{BASE_PATH}/agents/{{agent_id}}/sessions", keyed(routes.list_sessions), methods=["GET"]),
         Route(f"{BASE_PATH}/sessions/{{session_id}}", keyed(routes.details), methods=["GET"]),
         Route(f"{BASE_PATH}/sessions/{{session_id}}/messages", keyed(routes.history), methods=["GET"]),
-        Route(f"{BASE_PATH}/sessions/{{session_id}}/chat", keyed(routes.chat), methods=["POST"]),
-        Route(f"{BASE_PATH}/sessions/{{session_id}}/chat/stream", keyed(routes.chat_stream), methods=["POST"]),
+        Route(f"{BASE_PATH}/sessions/{{session_id}}/chat", keyed(chat), methods=["POST"]),
+        Route(f"{BASE_PATH}/sessions/{{session_id}}/chat/stream", keyed(chat_stream), methods=["POST"]),
     ]
 
 

@@ -16,6 +16,7 @@ from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.local.answerers.base import Answerer
 from meibel_integrations.local.app import create_app
 from meibel_integrations.local.auth import Keys
+from meibel_integrations.local.faults import Fault, FaultName, Faults
 from meibel_integrations.local.limits import Limits, is_loopback
 from meibel_integrations.local.request_log import RequestLog
 from meibel_integrations.local.routes import BASE_PATH
@@ -119,6 +120,7 @@ class LocalMeibel:
         self._max_file_bytes = max_file_bytes or self._limits.max_file_bytes
         self._progress = progress
         self._log = RequestLog(request_log_size, body_chars=64_000)
+        self._faults = Faults()
         self._default_answerer: Answerer | None = None
         self._running: ExitStack | None = None
         self._closing = threading.Lock()
@@ -211,6 +213,7 @@ class LocalMeibel:
             answerer_of=self._answerer_of,
             limits=self._limits,
             log=self._log,
+            faults=self._faults,
             host=self._host,
             heartbeat=self._heartbeat,
         )
@@ -259,6 +262,21 @@ class LocalMeibel:
         end = partial(sessions.end_session, session_id=session_id, status=status)
         if not any(self._db.write(partial(end, tenant=tenant)) for tenant in self.keys):
             raise LookupError(f"there is no session {session_id!r}")
+
+    def inject_fault(self, fault: FaultName, times: int = 1, **parameters: Any) -> None:
+        """Make the service fail in this way at the next turn requests (of the default key). Faults queue up.
+
+        ``parameters`` are those of :class:`~meibel_integrations.local.faults.Fault`: ``runs``, ``after``, ``seconds``,
+        ``retry_after``, ``location``.
+
+        Raises:
+            ValueError: there is no such fault or parameter.
+        """
+        self._faults.add(DEFAULT_TENANT, Fault(fault=fault, times=times, **parameters))
+
+    def clear_faults(self) -> None:
+        """Forget the faults that have not happened yet."""
+        self._faults.clear(DEFAULT_TENANT)
 
     def request_log(self) -> list[dict[str, Any]]:
         """The requests so far: method, path, status, content_type and body of each, in order."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from meibel_integrations.errors import ConfigurationError
+from meibel_integrations.local.breaking import CONNECTION
 
 # A reader that takes nothing more is cut off after this many seconds when the server closes.
 _DRAIN_SECONDS = 2
@@ -63,7 +68,7 @@ class ServerThread:
         self._stopping = asyncio.Event()
         config = uvicorn.Config(
             self._app,
-            http="h11",
+            http=_Http,
             ws="none",
             loop="asyncio",
             lifespan="off",
@@ -82,6 +87,30 @@ class ServerThread:
             await self._before_stop()
             server.exit_now()
         await serving
+
+
+class _Http(H11Protocol):
+    """Lends the application the connection of each request, to break it on purpose: see ``breaking``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        app = self.app
+
+        async def lend(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})[CONNECTION] = self
+            await app(scope, receive, send)
+
+        self.app = lend
+
+    def close(self) -> None:
+        """Ends the connection when what was sent has left."""
+        self.transport.close()
+
+    def reset(self) -> None:
+        """Ends the connection at once, with a reset."""
+        no_linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+        self.transport.abort()
 
 
 class _Server(uvicorn.Server):

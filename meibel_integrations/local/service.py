@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from meibel_integrations.local.answerers.base import Answerer
 from meibel_integrations.local.auth import MEIBEL_KEY, KeyHeader, Keys
+from meibel_integrations.local.breaking import broken
+from meibel_integrations.local.faults import Faults
 from meibel_integrations.local.limits import Limits
 from meibel_integrations.local.refusals import not_found
 from meibel_integrations.local.request_log import RequestEntry, RequestLog
@@ -18,7 +20,7 @@ from meibel_integrations.local.store.database import Database
 from meibel_integrations.local.store.sessions import ServiceName, SessionRow
 from meibel_integrations.local.store.tenants import IdSource
 from meibel_integrations.local.turns import TurnEngine
-from meibel_integrations.local.wire import Wire
+from meibel_integrations.local.wire import StreamWire, Wire
 
 # The ASGI scope carries the request's log entry under this name, so that authentication can say whose it is.
 LOG_ENTRY = "meibel_integrations.log_entry"
@@ -38,6 +40,7 @@ class Service:
     answerer_of: Callable[[str], Answerer]
     limits: Limits
     log: RequestLog
+    faults: Faults
     host: str
     heartbeat: float
 
@@ -52,6 +55,18 @@ class Service:
             if isinstance(entry, RequestEntry):
                 entry.tenant = tenant
             return await endpoint(request, tenant)
+
+        return handle
+
+    def breakable(self, endpoint: Endpoint, wire: StreamWire, *, streamed: bool) -> Endpoint:
+        """An endpoint of turns, as the faults that were asked for make it."""
+
+        async def handle(request: Request, tenant: str) -> Response:
+            fault = self.faults.take(tenant, streamed=streamed)
+            if fault is None:
+                return await endpoint(request, tenant)
+            answer = await endpoint(request, tenant) if fault.turn_runs else None
+            return broken(fault, answer, lambda message: wire.failure("", message))
 
         return handle
 

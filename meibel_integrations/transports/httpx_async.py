@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from typing import Any
 
+import anyio
+import httpcore
 import httpx
 
 from meibel_integrations.config import ClientConfig
@@ -53,4 +57,20 @@ class AsyncHttpxTransport:
             response = await self._client.send(built, stream=True, follow_redirects=False)
         except FAILURES as error:
             raise translate(error, self._config) from error
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True):
+                await _close_forgotten(self._client)
+            raise
         return AsyncHttpxExchange(self._config, response)
+
+
+async def _close_forgotten(client: httpx.AsyncClient) -> None:
+    """Closes what httpcore (1.0.9) forgets: a request that is cancelled at the moment when its connection is made
+    leaves it in the pool, where it is neither idle nor closed and belongs to no request, as long as the pool lives."""
+    for transport in (client._transport, *client._mounts.values()):
+        pool: Any = getattr(transport, "_pool", None)
+        if isinstance(pool, httpcore.AsyncConnectionPool):
+            held = {id(request.connection) for request in pool._requests}
+            for connection in pool.connections:
+                if id(connection) not in held and not connection.is_idle() and not connection.is_closed():
+                    await connection.aclose()
