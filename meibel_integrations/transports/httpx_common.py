@@ -17,7 +17,7 @@ from meibel_integrations.errors import (
 )
 from meibel_integrations.protocol.requests import Request
 
-__all__ = ["FAILURES", "build_request", "client_options", "translate"]
+__all__ = ["FAILURES", "build_request", "client_options", "translate", "without_key"]
 
 # Beyond the number of connections requests queue, and httpcore looks through the whole queue for each of them.
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=30.0)
@@ -70,6 +70,18 @@ def _timeout(timeouts: Timeouts) -> httpx.Timeout:
 
 FAILURES = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, RuntimeError)
 """What :func:`translate` knows; ``RuntimeError`` is how httpx says that a client was closed."""
+
+
+_SHORTEST_SECRET = 8
+
+
+def without_key(chunk: bytes, status: int, config: ClientConfig) -> bytes:
+    """A piece of an error response without the key: some services repeat in their words what they were sent, and those
+    words end in errors and logs. Answers stay as they are, and so does what a very short key would match by chance."""
+    if status < 400:
+        return chunk
+    key = config.api_key.get_secret_value().encode()
+    return chunk.replace(key, b"[key]") if len(key) >= _SHORTEST_SECRET else chunk
 
 
 def translate(error: Exception, config: ClientConfig) -> Exception:

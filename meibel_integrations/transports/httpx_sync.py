@@ -9,7 +9,7 @@ import httpx
 from meibel_integrations.config import ClientConfig
 from meibel_integrations.protocol.flows import Head
 from meibel_integrations.protocol.requests import Request
-from meibel_integrations.transports.httpx_common import FAILURES, build_request, translate
+from meibel_integrations.transports.httpx_common import FAILURES, build_request, translate, without_key
 
 __all__ = ["HttpxExchange", "HttpxTransport"]
 
@@ -28,7 +28,7 @@ class HttpxExchange:
         try:
             for chunk in self._chunks:
                 if chunk:
-                    return chunk
+                    return without_key(chunk, self.head.status, self._config)
             return b""
         except FAILURES as error:
             raise translate(error, self._config) from error
