@@ -139,7 +139,7 @@ def test_the_installed_version_is_that_one() -> None:
     try:
         installed = importlib.metadata.version("meibel-integrations")
     except importlib.metadata.PackageNotFoundError:
-        pytest.skip("the package is used from its source tree")
+        pytest.skip(reason="the package is used from its source tree")
     assert installed == meibel_integrations.__version__
 
 

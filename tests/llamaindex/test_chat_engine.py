@@ -7,6 +7,7 @@ import gc
 import json
 from pathlib import Path
 
+import psutil
 import pytest
 from llama_index.core.base.llms.types import CitationBlock, MessageRole, TextBlock, ThinkingBlock
 from llama_index.core.chat_engine.types import AgentChatResponse, BaseChatEngine, StreamingAgentChatResponse
@@ -271,6 +272,9 @@ def test_many_engines_leave_nothing_open(service: Service) -> None:
     async def turn() -> None:
         await service.engine().achat("async?")
 
+    service.engine().chat("before")
+    gc.collect()
+    before = len(psutil.Process().net_connections("tcp"))
     for n in range(200):
         engine = service.kind(**service.hosted.agent, **service.hosted.connection)
         if n % 20 == 0:
@@ -278,6 +282,7 @@ def test_many_engines_leave_nothing_open(service: Service) -> None:
             asyncio.run(turn())
     del engine
     gc.collect()
+    assert len(psutil.Process().net_connections("tcp")) <= before + 2  # the service's own ends of the last ones
 
 
 def test_documents_of_ones_own(hosted: str, tmp_path: Path) -> None:

@@ -272,6 +272,8 @@ def test_the_service_closes_although_a_response_stalls(start: Start, api: MakeAp
     with client.http.stream("POST", f"/sessions/{client.session()}/chat/stream", data={"user_message": "x"}) as got:
         next(got.iter_raw())
         local.close()
+    with pytest.raises(httpx.TransportError):
+        client.http.get("/agents")
 
 
 def test_llamaclouds_turns_break_too(start: Start, api: MakeApi) -> None:

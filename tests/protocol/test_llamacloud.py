@@ -380,14 +380,14 @@ def test_no_payload_breaks_the_decoder(kind: str, value: Any) -> None:
 
 @given(st.text(), st.text())
 def test_no_text_breaks_the_decoder(kind: str, data: str) -> None:
-    DIALECT.decode(SSEEvent(kind, data, ""))
+    assert isinstance(DIALECT.decode(SSEEvent(kind, data, "")), wire.WireEvent)
 
 
 @given(JSON)
 def test_no_body_breaks_the_readers(value: Any) -> None:
     for body in (value, {"events": value}, {"events": [value, {"type": "user_input"}, value]}):
-        DIALECT.read_history(body)
-        DIALECT.read_failures(body)
+        assert isinstance(DIALECT.read_history(body), list)
+        assert isinstance(DIALECT.read_failures(body), dict)
         DIALECT.read_last_usage({"job_metadata": body})
         DIALECT.read_session({"session_id": "s", "index_ids": value, "job_metadata": value, "events": value})
 

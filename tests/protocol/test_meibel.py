@@ -266,7 +266,6 @@ def test_warnings_and_thinking_without_text() -> None:
 
 @given(JSON)
 def test_no_payload_of_any_kind_breaks_the_decoder(value: Any) -> None:
-
     for kind in (
         "connected",
         "status",
@@ -282,4 +281,4 @@ def test_no_payload_of_any_kind_breaks_the_decoder(value: Any) -> None:
             {"data": value},
             {"citations": value, "sources": value, "content": value, "message": value},
         ):
-            DIALECT.decode(SSEEvent(kind, json.dumps(payload)))
+            assert isinstance(DIALECT.decode(SSEEvent(kind, json.dumps(payload))), wire.WireEvent)

@@ -230,7 +230,8 @@ def test_html_shows_the_answers_characters_and_holds_only_our_tags(answer: Cited
 
 @given(ANSWER)
 def test_markdown_shows_the_answers_characters_and_links_only_sources(answer: CitedText) -> None:
-    markdown_it = pytest.importorskip("markdown_it")
+    import markdown_it
+
     renderer = markdown_it.MarkdownIt("commonmark").enable("table").enable("strikethrough")
 
     page = Page(renderer.render(as_markdown(CitedText(answer.text))))

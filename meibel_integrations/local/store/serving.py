@@ -41,10 +41,11 @@ class ServingLock:
         while True:
             fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             try:
-                if os.path.samestat(os.fstat(fd), os.stat(self._path)):
-                    return fd
+                current = os.path.samestat(os.fstat(fd), os.stat(self._path))
             except FileNotFoundError:
-                pass  # removed between the two calls: the next round makes a new one
+                current = False  # removed between the two calls: the next round makes a new one
+            if current:
+                return fd
             os.close(fd)
 
     def release(self) -> None:

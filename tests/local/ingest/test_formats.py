@@ -105,7 +105,7 @@ def test_reasons_why_not(content: bytes, reason: str) -> None:
 
 
 def make_pdf(text: str, *, password: str = "") -> bytes:
-    pypdf = pytest.importorskip("pypdf")
+    import pypdf
     from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
     writer = pypdf.PdfWriter()
