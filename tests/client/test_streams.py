@@ -85,15 +85,14 @@ def test_leaving_early_frees_the_connection(connect: Callable[..., Client]) -> N
         if event.type == "content":
             raise Enough
 
-    gone: list[threading.Event] = []
-    script: list[Any] = [event_stream(), *v2_turn()[:2], lambda c: (gone.append(c.gone), c.wait_for_close())]
+    script: list[Any] = [event_stream(), *v2_turn()[:2], lambda c: c.wait_for_close()]
     with RawServer(*[list(script) for _ in range(5)]) as server:
         client = connect(base_url=server.base_url)
         for _ in range(5):
             with pytest.raises(Enough):
                 client.stream("s", user_message="hi", see=leave)
-        assert all(g.wait(5) for g in gone)
-        assert len(gone) == 5
+        assert len(server.connections) == 5
+        assert all(connection.gone.wait(5) for connection in server.connections)
 
 
 def test_a_stream_that_is_dropped_closes_itself() -> None:
