@@ -76,8 +76,7 @@ class Turn:
         """
         if self.finished:
             return []
-        if self.phase is not Phase.STREAMING:
-            self.phase = Phase.STREAMING
+        self.phase = Phase.STREAMING
         return self._handlers[type(event)](event)
 
     def recover(self, answer: Message) -> list[ChatEvent]:
