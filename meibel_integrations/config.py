@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from meibel_integrations.errors import ConfigurationError
 
-__all__ = ["ClientConfig", "RetryPolicy", "ServiceDefaults", "Timeouts", "is_loopback", "resolve"]
+__all__ = [
+    "ClientConfig",
+    "OnAmbiguous",
+    "RecoveryPolicy",
+    "RetryPolicy",
+    "ServiceDefaults",
+    "Timeouts",
+    "is_loopback",
+    "resolve",
+]
+
+OnAmbiguous = Literal["raise", "resend_once"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,30 @@ class RetryPolicy:
             raise ConfigurationError(f"max_retries must be a whole number from 0 up, not {self.max_retries!r}")
 
 
+@dataclass(frozen=True, slots=True)
+class RecoveryPolicy:
+    """How hard to look for a turn whose answer did not arrive. Times are in seconds.
+
+    Attributes:
+        grace: how long a turn may stay invisible in the history before it counts as absent, and the history
+            unreadable before it is given up.
+        deadline: how long to wait for a turn that is still running.
+        on_ambiguous: what to do about a turn that is absent: ``"raise"``, or ``"resend_once"``, which may repeat it if
+            it was merely late.
+    """
+
+    grace: float = 5.0
+    deadline: float = 120.0
+    on_ambiguous: OnAmbiguous = "raise"
+
+    def __post_init__(self) -> None:
+        if self.on_ambiguous not in ("raise", "resend_once"):
+            raise ConfigurationError(f"on_ambiguous must be 'raise' or 'resend_once', not {self.on_ambiguous!r}")
+        for name, value in (("reconcile_grace", self.grace), ("reconcile_deadline", self.deadline)):
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+                raise ConfigurationError(f"{name} must be a number of seconds from 0 up, not {value!r}")
+
+
 class ServiceDefaults(Protocol):
     """Where a service lives and which environment variables name its key and address."""
 
@@ -80,6 +116,7 @@ class ClientConfig:
     api_key: SecretStr = field(repr=False)
     timeouts: Timeouts = Timeouts()
     retry: RetryPolicy = RetryPolicy()
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __reduce__(self) -> Any:
         raise TypeError("A ClientConfig holds a key and cannot be pickled: resolve() it again where it is needed.")
@@ -120,6 +157,7 @@ def resolve(
     timeout: Timeouts | float | None = None,
     max_retries: int | None = None,
     allow_insecure_http: bool = False,
+    headers: Mapping[str, str] | None = None,
 ) -> ClientConfig:
     """Fills the gaps from the environment and checks everything.
 
@@ -142,7 +180,17 @@ def resolve(
         api_key=secret,
         timeouts=Timeouts.of(timeout),
         retry=RetryPolicy() if max_retries is None else RetryPolicy(max_retries=max_retries),
+        headers=_checked_headers(headers),
     )
+
+
+def _checked_headers(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    if not isinstance(headers or {}, Mapping):
+        raise ConfigurationError(f"default_headers takes a mapping of names to values, not {type(headers).__name__}")
+    for name, value in (headers or {}).items():
+        if not all(isinstance(part, str) and part.isascii() and part.isprintable() for part in (name, value)):
+            raise ConfigurationError(f"the header {name!r} must have a printable ASCII name and value")
+    return tuple((headers or {}).items())
 
 
 def _checked_url(url: str, allow_insecure_http: bool) -> str:

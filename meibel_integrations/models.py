@@ -1,13 +1,14 @@
 """What users receive and send: the package's data, the same for every service and dialect.
 
-All models are immutable and JSON-friendly (``.model_dump(mode="json")``). Text offsets count Unicode code points of
-the text the user gets; scores are the service's own, higher is better; times are aware UTC datetimes.
+No field of a model or event can be set; lists inside are the caller's own. Models are JSON-friendly
+(``.model_dump(mode="json")``). Text offsets count Unicode code points of the text the user gets; scores are the
+service's own, higher is better; times are aware UTC datetimes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -20,14 +21,25 @@ __all__ = [
     "ChatEvent",
     "ChatMessageRequest",
     "Citation",
+    "CitationsEvent",
+    "ConnectedEvent",
+    "ContentEvent",
     "CreateSessionRequest",
+    "DoneEvent",
     "EventType",
+    "HistoryRole",
     "Message",
     "Reply",
     "Session",
     "Source",
+    "StatusEvent",
+    "ThinkingEvent",
     "ToolActivity",
+    "ToolCallEvent",
+    "ToolResultEvent",
+    "UnknownEvent",
     "Usage",
+    "WarningEvent",
 ]
 
 
@@ -170,6 +182,9 @@ class Artifact(_Model):
     created_at: str | None = None
 
 
+HistoryRole = Literal["user", "assistant", "tool_call", "tool_result"]
+
+
 class Message(_Model):
     """One entry of a session's history, in order.
 
@@ -177,7 +192,7 @@ class Message(_Model):
     request. ``message`` is the raw text as the service stores it.
     """
 
-    role: Literal["user", "assistant", "tool_call", "tool_result"]
+    role: HistoryRole
     message: str = ""
     timestamp: datetime | None = None
     signal_id: str | None = None
@@ -225,22 +240,149 @@ EventType = Literal[
 ]
 
 
-@dataclass(slots=True)
-class ChatEvent:
-    """One step of a streamed turn. Which attributes are set follows from ``type``:
+class _Event:
+    """What every event has. An attribute that an event does not carry is empty: ``event.delta`` works on all of them.
 
-    ``content`` and ``thinking`` carry ``delta`` (new text only, never empty); ``tool_call`` and ``tool_result`` carry
-    ``tool``; ``citations`` carries ``citations`` and ``sources``; ``done`` is the last event and carries ``reply``;
-    ``connected`` carries ``signal_id``; ``warning`` carries ``message``. ``data`` is the wire's own payload where one
-    event of the wire stands behind this one.
+    ``data`` is the wire's own payload where one event of the wire stands behind this one.
     """
 
-    type: EventType
-    delta: str = ""
-    citations: Sequence[Citation] = ()
-    sources: Sequence[Source] = ()
-    reply: Reply | None = None
-    tool: ToolActivity | None = None
+    __slots__ = ()
+
+    @property
+    def delta(self) -> str:
+        return ""
+
+    @property
+    def message(self) -> str:
+        return ""
+
+    @property
+    def citations(self) -> Sequence[Citation]:
+        return ()
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        return ()
+
+    @property
+    def tool(self) -> ToolActivity | None:
+        return None
+
+    @property
+    def reply(self) -> Reply | None:
+        return None
+
+    @property
+    def signal_id(self) -> str | None:
+        return None
+
+
+# A dataclass takes an inherited property for a field's default, so each field that has one names its own.
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectedEvent(_Event):
+    """The service runs the turn, under this id where the wire has one."""
+
     signal_id: str | None = None
+    data: Any = None
+    type: Literal["connected"] = "connected"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusEvent(_Event):
+    """What the agent is doing, in its own words."""
+
     message: str = ""
     data: Any = None
+    type: Literal["status"] = "status"
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingEvent(_Event):
+    """New text of the agent's thinking; never empty."""
+
+    delta: str = field()
+    data: Any = None
+    type: Literal["thinking"] = "thinking"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallEvent(_Event):
+    """The agent calls one of its tools."""
+
+    tool: ToolActivity = field()
+    data: Any = None
+    type: Literal["tool_call"] = "tool_call"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResultEvent(_Event):
+    """A tool returned; ``tool`` has the call and its result."""
+
+    tool: ToolActivity = field()
+    data: Any = None
+    type: Literal["tool_result"] = "tool_result"
+
+
+@dataclass(frozen=True, slots=True)
+class ContentEvent(_Event):
+    """New text of the answer; never empty."""
+
+    delta: str = field()
+    data: Any = None
+    type: Literal["content"] = "content"
+
+
+@dataclass(frozen=True, slots=True)
+class CitationsEvent(_Event):
+    """All sources and citations of the answer."""
+
+    citations: Sequence[Citation] = ()
+    sources: Sequence[Source] = ()
+    data: Any = None
+    type: Literal["citations"] = "citations"
+
+
+@dataclass(frozen=True, slots=True)
+class DoneEvent(_Event):
+    """The last event: the whole reply."""
+
+    reply: Reply = field()
+    signal_id: str | None = None
+    data: Any = None
+    type: Literal["done"] = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class WarningEvent(_Event):
+    """Something about the answer that its reader should know."""
+
+    message: str = ""
+    data: Any = None
+    type: Literal["warning"] = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownEvent(_Event):
+    """An event of a kind that this package does not know; ``message`` is the kind's name."""
+
+    message: str = ""
+    data: Any = None
+    type: Literal["unknown"] = "unknown"
+
+
+ChatEvent = (
+    ConnectedEvent
+    | StatusEvent
+    | ThinkingEvent
+    | ToolCallEvent
+    | ToolResultEvent
+    | ContentEvent
+    | CitationsEvent
+    | DoneEvent
+    | WarningEvent
+    | UnknownEvent
+)
+"""One step of a streamed turn. ``event.type`` and ``match event: case ContentEvent(delta=text)`` both tell the kinds
+apart, also for type checkers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meibel_integrations.client.async_ import AsyncLlamaCloudChatClient, AsyncMeibelClient
+from meibel_integrations.client.aio import AsyncLlamaCloudChatClient, AsyncMeibelClient
 from meibel_integrations.client.streams import AsyncChatStream, ChatStream
 from meibel_integrations.client.sync import LlamaCloudChatClient, MeibelClient
 

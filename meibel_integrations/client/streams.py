@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
-from types import TracebackType
 from typing import Any, Self
 
-from meibel_integrations.models import ChatEvent, Reply
-from meibel_integrations.protocol.flows import ACCEPTED
+from meibel_integrations.client.closing import AsyncClosing, Closing
+from meibel_integrations.models import ChatEvent, DoneEvent, Reply
 
 __all__ = ["AsyncChatStream", "ChatStream"]
 
 
-class ChatStream:
+class ChatStream(Closing):
     """The events of a turn, as they arrive; ends after ``done``.
 
     Nothing is read ahead. Leaving early - ``close()``, the end of a ``with`` block, or dropping the object - frees the
@@ -22,7 +21,8 @@ class ChatStream:
         reply: the whole reply, once ``done`` was seen.
     """
 
-    def __init__(self, events: Generator[ChatEvent, None, Any]) -> None:
+    def __init__(self, events: Generator[ChatEvent | None, None, Any]) -> None:
+        """``events`` pauses once with ``None``, when the service has accepted the turn."""
         self._events = events
         self._opened = False
         self.reply: Reply | None = None
@@ -31,8 +31,7 @@ class ChatStream:
         """Waits until the service has accepted the turn, so that a refusal raises here."""
         if not self._opened:
             self._opened = True
-            first = next(self._events, ACCEPTED)
-            assert first is ACCEPTED
+            next(self._events)
         return self
 
     def __iter__(self) -> Self:
@@ -42,9 +41,8 @@ class ChatStream:
         if not self._opened:
             self.open()
         event = next(self._events)
-        while event is ACCEPTED:  # again, of a turn that was sent again
-            event = next(self._events)
-        if event.reply is not None:
+        assert event is not None
+        if isinstance(event, DoneEvent):
             self.reply = event.reply
         return event
 
@@ -52,19 +50,12 @@ class ChatStream:
         """Gives the stream up and frees its connection. May be called again."""
         self._events.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class AsyncChatStream:
+class AsyncChatStream(AsyncClosing):
     """The async twin of :class:`ChatStream`; ``await`` it to wait for the service's acceptance only."""
 
-    def __init__(self, events: AsyncGenerator[ChatEvent, None]) -> None:
+    def __init__(self, events: AsyncGenerator[ChatEvent | None, None]) -> None:
+        """``events`` pauses once with ``None``, when the service has accepted the turn."""
         self._events = events
         self._opened = False
         self.reply: Reply | None = None
@@ -73,8 +64,7 @@ class AsyncChatStream:
         """Waits until the service has accepted the turn, so that a refusal raises here."""
         if not self._opened:
             self._opened = True
-            first = await anext(self._events, ACCEPTED)
-            assert first is ACCEPTED
+            await anext(self._events)
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -87,9 +77,8 @@ class AsyncChatStream:
         if not self._opened:
             await self.open()
         event = await anext(self._events)
-        while event is ACCEPTED:  # again, of a turn that was sent again
-            event = await anext(self._events)
-        if event.reply is not None:
+        assert event is not None
+        if isinstance(event, DoneEvent):
             self.reply = event.reply
         return event
 
@@ -98,11 +87,3 @@ class AsyncChatStream:
         await self._events.aclose()
 
     close = aclose
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()

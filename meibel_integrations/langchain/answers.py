@@ -12,9 +12,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from meibel_integrations.conversation.turn import ConversationCall
+from meibel_integrations.conversation.run import ConversationRun
 from meibel_integrations.langchain.messages import THINKING, TOOL_ACTIVITY
-from meibel_integrations.models import ChatEvent, ToolActivity, Usage
+from meibel_integrations.models import ChatEvent, ContentEvent, DoneEvent, ToolActivity, Usage
 
 __all__ = ["Answer"]
 
@@ -22,17 +22,17 @@ __all__ = ["Answer"]
 class Answer:
     """Collects one answer: :meth:`chunk` for each event of a stream, or :meth:`take` and at the end :meth:`result`."""
 
-    def __init__(self, call: ConversationCall, provider: str, model_name: str) -> None:
-        self.call = call
+    def __init__(self, run: ConversationRun, provider: str, model_name: str) -> None:
+        self.run = run
         self._provider = provider
         self._model_name = model_name
         self._tools: list[dict[str, Any]] = []
 
     def chunk(self, event: ChatEvent) -> ChatGenerationChunk | None:
         """The chunk for an event, ``None`` if the event is not for the message."""
-        if event.type == "content":
+        if isinstance(event, ContentEvent):
             return self._chunk(event.delta, {})
-        if event.type == "done":
+        if isinstance(event, DoneEvent):
             message = AIMessageChunk(
                 content="",
                 response_metadata=self._metadata(),
@@ -49,13 +49,13 @@ class Answer:
 
     def result(self) -> ChatResult:
         """The whole answer."""
-        outcome = self.call.outcome
-        assert outcome is not None
+        result = self.run.result
+        assert result is not None
         extra: dict[str, Any] = {TOOL_ACTIVITY: self._tools} if self._tools else {}
-        if self.call.options.include_thinking and outcome.reply.thinking:
-            extra[THINKING] = outcome.reply.thinking
+        if self.run.options.include_thinking and result.reply.thinking:
+            extra[THINKING] = result.reply.thinking
         message = AIMessage(
-            content=outcome.reply.message,
+            content=result.reply.message,
             additional_kwargs=extra,
             response_metadata=self._metadata(),
             usage_metadata=self._usage(),
@@ -69,7 +69,7 @@ class Answer:
         return ChatGenerationChunk(message=message)
 
     def _extra(self, event: ChatEvent) -> dict[str, Any]:
-        options = self.call.options
+        options = self.run.options
         if event.type == "thinking" and options.include_thinking:
             return {THINKING: event.delta}
         if event.tool is not None and options.include_tool_activity:
@@ -77,13 +77,13 @@ class Answer:
         return {}
 
     def _metadata(self) -> dict[str, Any]:
-        outcome = self.call.outcome
-        assert outcome is not None
-        return {"model_provider": self._provider, "model_name": self._model_name, **outcome.metadata()}
+        result = self.run.result
+        assert result is not None
+        return {"model_provider": self._provider, "model_name": self._model_name, **result.metadata()}
 
     def _usage(self) -> UsageMetadata | None:
-        assert self.call.outcome is not None
-        usage: Usage | None = self.call.outcome.reply.usage
+        assert self.run.result is not None
+        usage: Usage | None = self.run.result.reply.usage
         if usage is None:
             return None
         return UsageMetadata(

@@ -7,32 +7,53 @@ class; with LangGraph, a checkpointer and the chat model need no history at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self, Unpack
 
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage
 
 from meibel_integrations.client import AsyncLlamaCloudChatClient, AsyncMeibelClient, LlamaCloudChatClient, MeibelClient
-from meibel_integrations.client.arguments import session_options as checked_options
-from meibel_integrations.client.pair import ClientPair
-from meibel_integrations.conversation.anchor import ordinal_marker
-from meibel_integrations.conversation.items import Item, digest, turns
-from meibel_integrations.conversation.seeding import read, read_history
+from meibel_integrations.client.keywords import ClientKeywords, LlamaCloudAgentKeywords, MeibelAgentKeywords
+from meibel_integrations.client.lazy_clients import LazyClients
+from meibel_integrations.client.options import (
+    CONNECTION,
+    ClientOptions,
+    LlamaCloudAgentOptions,
+    MeibelAgentOptions,
+    checked,
+)
+from meibel_integrations.conversation.messages import NeutralMessage, decode, digest, read_history, without_system
 from meibel_integrations.errors import InvalidInputError, NotFoundError
-from meibel_integrations.langchain.messages import to_items
-from meibel_integrations.models import CreateSessionRequest, Message
-from meibel_integrations.protocol import flows
+from meibel_integrations.langchain.messages import to_neutral
+from meibel_integrations.ledgers.interface import head_marker
+from meibel_integrations.models import Message
 from meibel_integrations.protocol.agents import AgentRef
-from meibel_integrations.protocol.dialects.llamacloud import LlamaCloudDialect, checked_indexes
+from meibel_integrations.protocol.commands import Flow
+from meibel_integrations.protocol.dialects.llamacloud import LlamaCloudDialect
+from meibel_integrations.protocol.sessions import create_session, get_history, get_session
 
 __all__ = ["LlamaCloudChatMessageHistory", "MeibelChatMessageHistory"]
 
 
-_CONNECTION = frozenset(
-    {"api_key", "base_url", "timeout", "max_retries", "allow_insecure_http", "client", "async_client"}
-    | {"organization_id", "project_id", "max_prompt_chars"}
-)
+class MeibelHistoryOptions(MeibelAgentOptions, ClientOptions):
+    """All settings of a Meibel history."""
+
+    session_id: str | None = None
+
+
+class LlamaCloudHistoryOptions(LlamaCloudAgentOptions, ClientOptions):
+    """All settings of a LlamaCloud history."""
+
+    session_id: str | None = None
+
+
+class MeibelHistorySettings(ClientKeywords, MeibelAgentKeywords, total=False):
+    """The settings, for type checkers."""
+
+
+class LlamaCloudHistorySettings(ClientKeywords, LlamaCloudAgentKeywords, total=False):
+    """The settings, for type checkers."""
 
 
 class HostedChatMessageHistory(BaseChatMessageHistory):
@@ -45,28 +66,22 @@ class HostedChatMessageHistory(BaseChatMessageHistory):
     provider: ClassVar[str]
     client_type: ClassVar[Any]
     async_client_type: ClassVar[Any]
+    options_type: ClassVar[type[MeibelHistoryOptions | LlamaCloudHistoryOptions]]
 
-    def __init__(
-        self,
-        agent: AgentRef,
-        options: CreateSessionRequest | None,
-        session_id: str | None,
-        **connection: Any,
-    ) -> None:
-        unknown = sorted(connection.keys() - _CONNECTION)
-        if unknown:
-            raise InvalidInputError(
-                f"{type(self).__name__} has no setting {', '.join(unknown)}. "
-                f"For connections it has: {', '.join(sorted(_CONNECTION))}."
-            )
-        if session_id is None and not agent.known:
-            raise InvalidInputError(
-                "Name the session (session_id=…), or whom to open one with (agent_id=…, agent_name=…, index_ids=…)."
-            )
-        self._session_id = session_id
-        self._agent = self._seen_agent = agent
-        self._options = options
-        self._clients: ClientPair[Any, Any] = ClientPair(self.client_type, self.async_client_type, **connection)
+    def __init__(self, **settings: Any) -> None:
+        options = self._settings = checked(self.options_type, type(self).__name__, settings)
+        self._session_id = options.session_id
+        self._agent = self._seen_agent = options.agent_ref()
+        connection = {name: getattr(options, name) for name in CONNECTION & options.model_fields_set}
+        self._clients: LazyClients[Any, Any] = LazyClients(
+            self.client_type,
+            self.async_client_type,
+            client=options.client,
+            async_client=options.async_client,
+            api_key=options.api_key,
+            service_settings=options.service_settings(),
+            **connection,
+        )
 
     def __str__(self) -> str:
         """Without the messages, which would have to be fetched."""
@@ -104,6 +119,7 @@ class HostedChatMessageHistory(BaseChatMessageHistory):
         return self._to_langchain(self._clients.client.run_flow(self._read()))
 
     async def aget_messages(self) -> list[BaseMessage]:
+        """The async twin of :attr:`messages`."""
         if self._session_id is None:
             return []
         return self._to_langchain(await self._clients.async_client.run_flow(self._read()))
@@ -152,33 +168,33 @@ class HostedChatMessageHistory(BaseChatMessageHistory):
         """Gives up the connections of both kinds."""
         await self._clients.aclose()
 
-    def _open(self) -> flows.Flow[Any]:
-        return flows.create_session(self._clients.dialect, self._clients.config.retry, self._agent, self._options)
+    def _open(self) -> Flow[Any]:
+        return create_session(self._clients.service, self._agent, self._settings.opening())
 
-    def _read(self) -> flows.Flow[list[Message]]:
+    def _read(self) -> Flow[list[Message]]:
         assert self._session_id is not None
-        dialect, policy = self._clients.dialect, self._clients.config.retry
+        service = self._clients.service
         if self._seen_agent.id is None and self._seen_agent.index_ids is None:
             # a model finds its session behind these answers only if they name its agent
-            session = yield from flows.get_session(dialect, policy, self._session_id)
-            self._seen_agent = self._agent.with_seen(session.agent_id, session.agent_name)
+            session = yield from get_session(service, self._session_id)
+            self._seen_agent = self._agent.completed_by(session.agent_id, session.agent_name)
             if session.index_ids is not None:
                 self._seen_agent = AgentRef(index_ids=tuple(session.index_ids))
-        return (yield from flows.get_history(dialect, policy, self._session_id))
+        return (yield from get_history(service, self._session_id))
 
-    def _items(self, messages: Sequence[BaseMessage]) -> list[Item]:
-        return to_items(messages, provider=self.provider, agent=self._agent if self._agent.known else None)
+    def _neutral(self, messages: Sequence[BaseMessage]) -> list[NeutralMessage]:
+        return to_neutral(messages, provider=self.provider, agent=self._agent if self._agent.known else None)
 
     def _vouched(self, messages: Sequence[BaseMessage]) -> bool:
         """Whether the messages' own metadata says that the session has them; no request is needed then."""
         waiting: set[str] = set()
-        items = self._items(messages)
+        items = self._neutral(messages)
         for item in items:
             if item.anchor is not None and self._session_id is None:
                 self._session_id = item.anchor.session_id
             mine = item.anchor is not None and item.anchor.session_id == self._session_id
             lineage = item.anchor.lineage if item.anchor is not None else None
-            if mine and lineage is not None and lineage.answer == digest(item):
+            if mine and lineage is not None and digest(item) in lineage.answers:
                 waiting -= set(lineage.carried)
             else:
                 waiting.add(digest(item))
@@ -192,7 +208,7 @@ class HostedChatMessageHistory(BaseChatMessageHistory):
 
     def _require(self, messages: Sequence[BaseMessage], held: Sequence[Message]) -> None:
         has = {digest(item) for item in read_history(held)}
-        for item in self._items(messages):
+        for item in self._neutral(messages):
             if digest(item) not in has:
                 raise InvalidInputError(
                     f"Session {self._session_id!r} does not have the {item.role} message {item.text[:60]!r}. A message "
@@ -206,14 +222,14 @@ class HostedChatMessageHistory(BaseChatMessageHistory):
             if message.role == "user":
                 asked += 1
                 key = message.signal_id or f"{self._session_id}-{asked}"
-                for i, item in enumerate(turns(read(message.message))):
+                for i, item in enumerate(without_system(decode(message.message))):
                     found.append(_said(item, f"{key}-human" if not i else f"{key}-human-{i}"))
             else:
                 found.append(self._answer(message, asked))
         return found
 
     def _answer(self, message: Message, ordinal: int) -> AIMessage:
-        answer = digest(Item("assistant", message.message))
+        answer = digest(NeutralMessage("assistant", message.message))
         return AIMessage(
             message.message,
             # the question has the same signal; messages with equal ids replace each other in a graph's state
@@ -223,7 +239,7 @@ class HostedChatMessageHistory(BaseChatMessageHistory):
                 **self._seen_agent.to_json(),
                 "session_id": self._session_id,
                 "signal_id": message.signal_id,
-                "marker": None if message.signal_id else ordinal_marker(ordinal, answer),
+                "marker": None if message.signal_id else head_marker(None, ordinal, answer),
             },
         )
 
@@ -236,33 +252,20 @@ class MeibelChatMessageHistory(HostedChatMessageHistory):
 
     Args:
         session_id: the session to read.
-        agent_id, agent_name: the agent to open a session with, by id or by name.
-        session_options: fields of ``CreateSessionRequest`` for a session that this history opens.
-        connection: ``api_key``, ``base_url``, ``timeout``, ``max_retries``, ``allow_insecure_http``, or ``client`` and
-            ``async_client``, as in ``ChatMeibel``.
+        settings: ``agent_id`` or ``agent_name`` and ``session_options``, as in ``ChatMeibel``, and the connection:
+            ``api_key``, ``base_url``, ``timeout`` …, or ``client`` and ``async_client``.
 
     Raises:
-        InvalidInputError: neither a session nor an agent is named.
-        ConfigurationError: there is no key, or the address is bad.
+        ConfigurationError: neither a session nor an agent is named, there is no key, or a setting is unknown or wrong.
     """
 
     provider: ClassVar[str] = "meibel"
     client_type: ClassVar[Any] = MeibelClient
     async_client_type: ClassVar[Any] = AsyncMeibelClient
+    options_type = MeibelHistoryOptions
 
-    def __init__(
-        self,
-        session_id: str | None = None,
-        *,
-        agent_id: str | None = None,
-        agent_name: str | None = None,
-        session_options: CreateSessionRequest | Mapping[str, Any] | None = None,
-        **connection: Any,
-    ) -> None:
-        if agent_id is not None and agent_name is not None:
-            raise InvalidInputError("Name the agent by agent_id or by agent_name, not by both.")
-        options = checked_options(session_options)
-        super().__init__(AgentRef(agent_id, agent_name), options, session_id, **connection)
+    def __init__(self, session_id: str | None = None, **settings: Unpack[MeibelHistorySettings]) -> None:
+        super().__init__(session_id=session_id, **settings)
 
 
 class LlamaCloudChatMessageHistory(HostedChatMessageHistory):
@@ -274,12 +277,10 @@ class LlamaCloudChatMessageHistory(HostedChatMessageHistory):
     provider: ClassVar[str] = "llamacloud"
     client_type: ClassVar[Any] = LlamaCloudChatClient
     async_client_type: ClassVar[Any] = AsyncLlamaCloudChatClient
+    options_type = LlamaCloudHistoryOptions
 
-    def __init__(
-        self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None, **connection: Any
-    ) -> None:
-        agent = AgentRef(index_ids=tuple(checked_indexes(index_ids)) if index_ids else None)
-        super().__init__(agent, None, session_id, **connection)
+    def __init__(self, session_id: str | None = None, **settings: Unpack[LlamaCloudHistorySettings]) -> None:
+        super().__init__(session_id=session_id, **settings)
 
     def clear(self) -> None:
         """Deletes the session at the service, for good. The next conversation gets a new one."""
@@ -293,16 +294,17 @@ class LlamaCloudChatMessageHistory(HostedChatMessageHistory):
             await self._clients.async_client.run_flow(self._delete(self._session_id))
             self._session_id = None
 
-    def _delete(self, session_id: str) -> flows.Flow[None]:
+    def _delete(self, session_id: str) -> Flow[None]:
         """Also where somebody else, or an attempt whose answer got lost, has deleted it already."""
-        dialect: LlamaCloudDialect = self._clients.dialect  # type: ignore[assignment]
+        service = self._clients.service
+        assert isinstance(service.dialect, LlamaCloudDialect)
         try:
-            yield from flows.fetch(dialect.delete_session(session_id), self._clients.config.retry)
+            yield from service.fetch(service.dialect.delete_session(session_id))
         except NotFoundError:
             return
 
 
-def _said(item: Item, id_: str) -> BaseMessage:
+def _said(item: NeutralMessage, id_: str) -> BaseMessage:
     """A message that was carried in a turn, in the caller's own form."""
     if item.role == "user":
         return HumanMessage(item.text, name=item.name, id=id_)

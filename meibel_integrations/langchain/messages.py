@@ -16,12 +16,12 @@ from langchain_core.messages import content as blocks
 from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import ToolMessage
 
-from meibel_integrations.conversation.anchor import Anchor
-from meibel_integrations.conversation.items import Item, Role
+from meibel_integrations.conversation.lineage import Anchor
+from meibel_integrations.conversation.messages import NeutralMessage, Role
 from meibel_integrations.errors import InvalidInputError
 from meibel_integrations.protocol.agents import AgentRef
 
-__all__ = ["THINKING", "TOOL_ACTIVITY", "register", "to_items"]
+__all__ = ["THINKING", "TOOL_ACTIVITY", "register", "to_neutral"]
 
 THINKING = "reasoning_content"
 TOOL_ACTIVITY = "tool_activity"
@@ -37,37 +37,37 @@ _CHAT_ROLES: dict[str, Role] = {
 }
 
 
-def to_items(messages: Sequence[BaseMessage], *, provider: str, agent: AgentRef | None) -> list[Item]:
-    """A message list as neutral items; answers of this agent carry their anchor.
+def to_neutral(messages: Sequence[BaseMessage], *, provider: str, agent: AgentRef | None) -> list[NeutralMessage]:
+    """A message list as neutral messages; answers of this agent carry their anchor.
 
     Raises:
         InvalidInputError: a message holds something that cannot be sent as text, or a tool message answers no call
             in the list.
     """
     calls: set[str] = set()
-    items = []
+    found = []
     for message in messages:
         if isinstance(message, AIMessage):
             anchor = Anchor.from_metadata(message.response_metadata, provider=provider, agent=agent)
             calls.update(call["id"] for call in message.tool_calls if call["id"])
             # Our own answers go without a name: frameworks set it afterwards, which is no edit.
             name = None if anchor is not None else message.name
-            items.append(Item("assistant", _answer_text(message), name, anchor))
+            found.append(NeutralMessage("assistant", _answer_text(message), name, anchor))
         elif isinstance(message, ToolMessage):
             if message.tool_call_id not in calls:
                 raise InvalidInputError(
                     f"A tool message answers the call {message.tool_call_id!r}, which no message of the list made."
                 )
-            items.append(Item("tool", _text(message), message.name))
+            found.append(NeutralMessage("tool", _text(message), message.name))
         elif isinstance(message, SystemMessage):
-            items.append(Item("system", _text(message)))
+            found.append(NeutralMessage("system", _text(message)))
         elif isinstance(message, HumanMessage):
-            items.append(Item("user", _text(message), message.name))
+            found.append(NeutralMessage("user", _text(message), message.name))
         elif isinstance(message, ChatMessage) and message.role.lower() in _CHAT_ROLES:
-            items.append(Item(_CHAT_ROLES[message.role.lower()], _text(message), message.name))
+            found.append(NeutralMessage(_CHAT_ROLES[message.role.lower()], _text(message), message.name))
         else:
             raise InvalidInputError(f"A message of type {message.type!r} cannot be sent to a hosted agent.")
-    return items
+    return found
 
 
 def _text(message: BaseMessage) -> str:

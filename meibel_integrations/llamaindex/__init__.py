@@ -11,6 +11,6 @@ except ImportError as error:
     ) from error
 
 from meibel_integrations.llamaindex.chat_engine import LlamaCloudChatEngine, MeibelChatEngine
-from meibel_integrations.llamaindex.streaming import HostedChatResponse, HostedStreamingResponse
+from meibel_integrations.llamaindex.responses import HostedChatResponse, HostedStreamingResponse
 
 __all__ = ["HostedChatResponse", "HostedStreamingResponse", "LlamaCloudChatEngine", "MeibelChatEngine"]

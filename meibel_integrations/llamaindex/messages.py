@@ -22,11 +22,11 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.tools import ToolOutput
 
-from meibel_integrations.conversation.items import Item, Role
+from meibel_integrations.conversation.messages import NeutralMessage, Role
 from meibel_integrations.errors import InvalidInputError
 from meibel_integrations.models import Reply, ToolActivity
 
-__all__ = ["answer_message", "to_chat_messages", "to_items", "tool_outputs"]
+__all__ = ["answer_message", "to_chat_messages", "to_neutral", "tool_outputs"]
 
 _ROLES: dict[MessageRole, Role] = {
     MessageRole.SYSTEM: "system",
@@ -46,30 +46,30 @@ _MESSAGE_ROLES: dict[Role, MessageRole] = {
 }
 
 
-def to_items(messages: Sequence[ChatMessage]) -> list[Item]:
-    """A message list as neutral items.
+def to_neutral(messages: Sequence[ChatMessage]) -> list[NeutralMessage]:
+    """A message list as neutral messages.
 
     Raises:
         InvalidInputError: something in the list is not a chat message, or holds more than text.
     """
-    items = []
+    found = []
     for message in messages:
         if not isinstance(message, ChatMessage):
             raise InvalidInputError(f"chat_history must hold ChatMessage objects, not {type(message).__name__}.")
         name = message.additional_kwargs.get("name")
-        items.append(Item(_ROLES[message.role], _text(message), name if isinstance(name, str) else None))
-    return items
+        found.append(NeutralMessage(_ROLES[message.role], _text(message), name if isinstance(name, str) else None))
+    return found
 
 
-def to_chat_messages(items: Iterable[Item]) -> list[ChatMessage]:
-    """Neutral items as chat messages; :func:`to_items` reads them back as they were."""
+def to_chat_messages(messages: Iterable[NeutralMessage]) -> list[ChatMessage]:
+    """Neutral messages as chat messages; :func:`to_neutral` reads them back as they were."""
     return [
         ChatMessage(
-            role=_MESSAGE_ROLES[item.role],
-            blocks=[TextBlock(text=item.text)],
-            additional_kwargs={} if item.name is None else {"name": item.name},
+            role=_MESSAGE_ROLES[message.role],
+            blocks=[TextBlock(text=message.text)],
+            additional_kwargs={} if message.name is None else {"name": message.name},
         )
-        for item in items
+        for message in messages
     ]
 
 

@@ -30,7 +30,7 @@ from meibel_integrations.local.store.steps import LogStep
 from meibel_integrations.local.store.tenants import IdSource
 from meibel_integrations.local.uploads import store_uploads
 from meibel_integrations.local.wire import Shown
-from meibel_integrations.protocol import envelope
+from meibel_integrations.protocol import transcript
 
 logger = logging.getLogger("meibel_integrations.local")
 
@@ -44,7 +44,7 @@ def read_message(user_message: str) -> tuple[list[HistoryTurn], str]:
     A message may be an envelope with instructions and a transcript, as the adapters seed a session with. A hosted
     agent reads it as text; an answerer is given its parts. Instructions mean nothing to answerers that only quote.
     """
-    blocks = envelope.read(user_message)
+    blocks = transcript.decode(user_message)
     asked = max((i for i, block in enumerate(blocks) if block.role == "user"), default=None)
     if asked is None:
         return [], user_message

@@ -23,7 +23,7 @@ from meibel_integrations.local.store.chats import ChatRow, RunRow, run_of
 from meibel_integrations.local.store.sessions import StepBatch, TurnRow
 from meibel_integrations.local.store.steps import LogStep
 from meibel_integrations.local.wire import Shown, to_json
-from meibel_integrations.protocol import envelope
+from meibel_integrations.protocol import transcript
 from meibel_integrations.protocol.sse import encode_event
 
 _TITLE_CHARS = 60
@@ -53,7 +53,7 @@ def whole_session(chat: ChatRow, turns: Sequence[TurnRow], steps: Mapping[int, S
 
 def title_of(prompt: str) -> str:
     """About 60 characters of the question, cut between words."""
-    asked = [block.text for block in envelope.read(prompt) if block.role == "user"]
+    asked = [block.text for block in transcript.decode(prompt) if block.role == "user"]
     text = " ".join((asked[-1] if asked else prompt).split())
     if len(text) <= _TITLE_CHARS:
         return text

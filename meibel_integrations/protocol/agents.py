@@ -1,4 +1,4 @@
-"""Whom a conversation is with, as the caller names it."""
+"""Whom a conversation is with, and how a session with them is opened."""
 
 from __future__ import annotations
 
@@ -6,29 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["NOBODY", "AgentRef", "SharedAccess"]
+from meibel_integrations.models import CreateSessionRequest
+
+__all__ = ["NOBODY", "AgentRef", "ChatSessionOptions", "SessionOptions", "SharedAccess"]
 
 SharedAccess = Literal["query", "read_only"]
 
 
 @dataclass(frozen=True, slots=True)
 class AgentRef:
-    """A Meibel agent, by id or by name; or LlamaCloud's chat agent over some indexes.
-
-    Attributes:
-        id, name: the Meibel agent.
-        index_ids: the indexes that LlamaCloud's agent retrieves from.
-        bound: whether a new session is bound to these indexes for good.
-        require_all_indexes: whether a turn that cannot query one of them fails.
-        shared_access: what the session's share link grants.
-    """
+    """A Meibel agent, by id or by name; or LlamaCloud's chat agent over some indexes."""
 
     id: str | None = None
     name: str | None = None
     index_ids: tuple[str, ...] | None = None
-    bound: bool = True
-    require_all_indexes: bool = False
-    shared_access: SharedAccess | None = None
 
     @property
     def known(self) -> bool:
@@ -55,14 +46,28 @@ class AgentRef:
             return {"index_ids": list(self.index_ids)}
         return {"agent_id": self.id, "agent_name": self.name}
 
-    def with_seen(self, id: str | None, name: str | None) -> AgentRef:
-        """The same with what a session told of its agent, where that was not known."""
+    def completed_by(self, id: str | None, name: str | None) -> AgentRef:
+        """The same agent with the id and name that a session told, where they were not known."""
         if self.index_ids is not None:
             return self
-        return AgentRef(
-            self.id or id, self.name or name, self.index_ids, self.bound, self.require_all_indexes, self.shared_access
-        )
+        return AgentRef(self.id or id, self.name or name)
 
 
 NOBODY = AgentRef()
 """No agent at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSessionOptions:
+    """How a LlamaCloud session is opened.
+
+    Attributes:
+        bound: whether it is bound to the agent's indexes for good, or takes them with each message.
+        shared_access: what its share link grants.
+    """
+
+    bound: bool = True
+    shared_access: SharedAccess | None = None
+
+
+SessionOptions = CreateSessionRequest | ChatSessionOptions

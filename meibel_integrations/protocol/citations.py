@@ -14,9 +14,9 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from meibel_integrations.models import Citation
-from meibel_integrations.protocol.events import Mark
+from meibel_integrations.protocol.events import RawCitation
 
-__all__ = ["place"]
+__all__ = ["map_citations"]
 
 _TOKEN = re.compile(r"\w+|\s+|.", re.DOTALL)
 _BRACKETS = {"[": "]", "(": ")", "<": ">", "{": "}", "【": "】", "^": "^"}
@@ -32,29 +32,29 @@ class Edit(NamedTuple):
     added: int = 0
 
 
-def place(marks: Iterable[Mark], text: str, marked: str | None) -> list[Citation]:
-    """Maps marks onto the text that the user gets.
+def map_citations(raw: Iterable[RawCitation], text: str, marked: str | None) -> list[Citation]:
+    """Maps the wire's citations onto the text that the user gets.
 
     Args:
-        marks: the citations as the wire puts them.
+        raw: the citations as the wire puts them.
         text: the text that the user gets, without markers.
         marked: the wire's text with markers, or ``None`` where it gave only one text.
 
     Returns:
-        One citation per mark, in the same order, inside ``0..len(text)``. Where nothing shows which text the
+        One citation for each, in the same order, inside ``0..len(text)``. Where nothing shows which text the
         positions count, they are assumed to count ``text``.
     """
-    marks = list(marks)
+    found = list(raw)
     edits: list[Edit] = []
-    if marked is not None and marked != text and marks:
+    if marked is not None and marked != text and found:
         edits = _edits(marked, text)
-        if not _counts_marked(marks, edits, len(text)):
+        if not _counts_marked(found, edits, len(text)):
             edits = []
 
     def at(position: int) -> int:
         return min(max(_to_clean(position, edits), 0), len(text))
 
-    return [Citation(source=m.source, start=at(m.start), end=max(at(m.start), at(m.end))) for m in marks]
+    return [Citation(source=c.source, start=at(c.start), end=max(at(c.start), at(c.end))) for c in found]
 
 
 def _edits(marked: str, text: str) -> list[Edit]:
@@ -111,15 +111,15 @@ def _slide(marked: str, start: int, end: int) -> Edit:
     return Edit(start, end)
 
 
-def _counts_marked(marks: list[Mark], edits: list[Edit], clean_length: int) -> bool:
+def _counts_marked(raw: list[RawCitation], edits: list[Edit], clean_length: int) -> bool:
     """Whether the positions count the marked text: one lies beyond the clean text, or more of them lie at markers there
     than lie where markers were in the clean text."""
-    if any(m.end > clean_length for m in marks):
+    if any(c.end > clean_length for c in raw):
         return True
     markers = [edit for edit in edits if not edit.added]
     in_marked = {edge for edit in markers for edge in (edit.start, edit.end)}
     joints = {_to_clean(edit.start, edits) for edit in markers}
-    return sum(m.end in in_marked for m in marks) > sum(m.end in joints for m in marks)
+    return sum(c.end in in_marked for c in raw) > sum(c.end in joints for c in raw)
 
 
 def _to_clean(position: int, edits: list[Edit]) -> int:

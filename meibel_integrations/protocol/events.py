@@ -15,19 +15,19 @@ __all__ = [
     "Cited",
     "Completed",
     "Connected",
-    "Evidence",
     "Failed",
-    "Mark",
+    "RawCitation",
     "Reading",
+    "References",
     "StatusChanged",
-    "Text",
-    "Thinking",
+    "TextReceived",
+    "ThinkingReceived",
     "ToolCalled",
     "ToolReturned",
+    "TurnEvent",
     "Undecodable",
     "Unknown",
     "Warned",
-    "WireEvent",
 ]
 
 Reading = Literal["delta", "partial", "block"]
@@ -36,8 +36,8 @@ the block that the last deltas began."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A citation as the wire puts it. ``source`` indexes ``Evidence.sources``; offsets are not mapped yet."""
+class RawCitation:
+    """A citation as the wire puts it. ``source`` indexes ``References.sources``; offsets are not mapped yet."""
 
     source: int
     start: int
@@ -45,11 +45,11 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class References:
     """What an answer rests on: sources, and the places in the text that name them."""
 
     sources: tuple[Source, ...] = ()
-    marks: tuple[Mark, ...] = ()
+    citations: tuple[RawCitation, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -66,15 +66,15 @@ class StatusChanged:
 
 
 @dataclass(slots=True)
-class Text:
+class TextReceived:
     text: str
     reading: Reading
-    evidence: Evidence | None = None
+    references: References | None = None
     data: Any = None
 
 
 @dataclass(slots=True)
-class Thinking:
+class ThinkingReceived:
     text: str
     reading: Reading
     data: Any = None
@@ -96,13 +96,13 @@ class ToolReturned:
     result: Any
     is_error: bool = False
     timestamp: str | None = None
-    evidence: Evidence | None = None
+    references: References | None = None
     data: Any = None
 
 
 @dataclass(slots=True)
 class Cited:
-    evidence: Evidence
+    references: References
     data: Any = None
 
 
@@ -112,7 +112,7 @@ class Completed:
 
     texts: tuple[str, ...] = ()
     raw_text: str | None = None
-    evidence: Evidence | None = None
+    references: References | None = None
     usage: Usage | None = None
     thinking: str | None = None
     signal_id: str | None = None
@@ -153,11 +153,11 @@ class Unknown:
     data: Any = None
 
 
-WireEvent = (
+TurnEvent = (
     Connected
     | StatusChanged
-    | Text
-    | Thinking
+    | TextReceived
+    | ThinkingReceived
     | ToolCalled
     | ToolReturned
     | Cited

@@ -1,9 +1,9 @@
 """The answer's text while it grows, whatever the pieces mean.
 
 ``partial_response`` is documented as "an incremental response" and nothing says whether that is the new text (a delta)
-or everything so far (a snapshot). :class:`GrowingText` lets out only what is right under both readings, until a piece
-excludes one of them; the completion arbitrates what is left. For any list of deltas and for any list of snapshots the
-emitted text equals the completion's.
+or everything so far (a snapshot). :class:`TextAccumulator` lets out only what is right under both readings, until a
+piece excludes one of them; the completion arbitrates what is left. For any list of deltas and for any list of
+snapshots the emitted text equals the completion's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-__all__ = ["BLOCK_SEPARATOR", "GrowingText", "Partials"]
+__all__ = ["BLOCK_SEPARATOR", "Partials", "TextAccumulator"]
 
 Partials = Literal["auto", "delta", "snapshot"]
 
@@ -19,7 +19,7 @@ BLOCK_SEPARATOR = "\n\n"
 """What stands between two blocks of one answer."""
 
 
-class GrowingText:
+class TextAccumulator:
     """Folds pieces of a text into the new characters to show.
 
     A snapshot extends the one before, so a piece that does not begin with its predecessor can only be a delta. The

@@ -1,224 +1,202 @@
-"""One turn, folded: wire events in, user events and the whole reply out."""
+"""One turn of a session, streamed or answered whole.
+
+::
+
+    stream ─▶ [attempt] ─▶ send ─▶ Accepted ─▶ read events ─▶ DoneEvent
+                  │  ▲                               │
+                  │  └── send again (absent, and the caller allows it)
+                  └── anything in doubt ─▶ LostTurn.find ─▶ DoneEvent, or a typed error
+
+A turn is sent once. What provably did not arrive is sent again by ``Service.send``; everything ambiguous goes through
+``recovery``. The last event is returned, not emitted, so that the caller can note the answer before anybody sees it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import StrEnum
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from meibel_integrations.errors import AgentTurnError, StreamInterrupted
-from meibel_integrations.models import ChatEvent, Message, Reply, ToolActivity
-from meibel_integrations.protocol import events as wire
-from meibel_integrations.protocol.citations import place
-from meibel_integrations.protocol.text import GrowingText, Partials
+from meibel_integrations import errors
+from meibel_integrations.config import RecoveryPolicy
+from meibel_integrations.models import ChatMessageRequest, DoneEvent
+from meibel_integrations.protocol.accumulator import Phase, TurnAccumulator
+from meibel_integrations.protocol.commands import FINISH, READ, Accepted, Call, Emit, Flow, ResponseHead
+from meibel_integrations.protocol.content_encoding import Decoder
+from meibel_integrations.protocol.dialects.interface import Dialect, TurnRequest
+from meibel_integrations.protocol.dialects.meibel import MeibelDialect
+from meibel_integrations.protocol.events import Completed
+from meibel_integrations.protocol.recovery import LostTurn
+from meibel_integrations.protocol.requests import EVENT_STREAM, FilePart
+from meibel_integrations.protocol.service import Service
+from meibel_integrations.protocol.sse import SSEParser
+from meibel_integrations.protocol.text import Partials
 
-__all__ = ["Phase", "Turn"]
+__all__ = ["check_turn", "send_turn", "stream_turn"]
+
+_DEFAULT_RECOVERY = RecoveryPolicy()
 
 
-class Phase(StrEnum):
-    """How far a turn provably got. Later phases include the earlier ones."""
+def stream_turn(
+    service: Service[Dialect],
+    request: TurnRequest,
+    *,
+    read_files: Callable[[], Sequence[FilePart]] | None = None,
+    partials: Partials = "auto",
+    recovery: RecoveryPolicy = _DEFAULT_RECOVERY,
+    turns_before: int | None = None,
+) -> Flow[DoneEvent]:
+    """Sends a turn and emits its events but the last one, which it returns.
 
-    NOT_SENT = "not_sent"
-    SENT = "sent"
-    ACCEPTED = "accepted"
-    STREAMING = "streaming"
-    COMPLETED = "completed"
-    FAILED = "failed"
+    If the connection breaks after the request may have arrived, the turn is looked for in the session's history: a
+    complete answer is delivered from there (only the text that was not emitted yet; ``recovered`` is set), a running
+    one is waited for.
 
+    Args:
+        request: the turn; :func:`check_turn` has passed its message.
+        read_files: reads the files that ride along; it may block.
+        turns_before: how many user turns the session had before, ``None`` if unknown.
 
-class Turn:
-    """The fold of one turn. Feed it wire events in order with :meth:`apply`; read ``reply`` once ``finished``.
-
-    Events after the end are ignored. The events and the reply do not depend on the dialect that was spoken.
+    Raises:
+        APIError: the service refused the turn.
+        NotSentError: it could not be reached; the turn was not sent.
+        TurnOutcomeUnknown: the turn may have run, and the history does not tell, or does not show it.
+        StreamInterrupted: the stream ended before the turn did, and the history could not be read.
+        AgentTurnError: the agent reported a failure.
     """
+    if read_files is not None:
+        request = replace(request, files=tuple((yield Call(read_files))))
 
-    def __init__(self, session_id: str | None, *, partials: Partials = "auto") -> None:
-        self.session_id = session_id
-        self.signal_id: str | None = None
-        self.phase = Phase.NOT_SENT
-        self.reply: Reply | None = None
-        self._text = GrowingText(partials)
-        self._thinking = GrowingText(partials)
-        self._evidence: wire.Evidence | None = None
-        self._retrieved: list[wire.Evidence] = []
-        self._tools: dict[str, ToolActivity] = {}
-        self._warnings: list[str] = []
-        self._handlers: dict[type, Callable[[Any], list[ChatEvent]]] = {
-            wire.Text: self._on_text,
-            wire.Connected: self._on_connected,
-            wire.StatusChanged: lambda e: [ChatEvent("status", message=e.message, data=e.data)],
-            wire.Thinking: self._on_thinking,
-            wire.ToolCalled: self._on_tool_called,
-            wire.ToolReturned: self._on_tool_returned,
-            wire.Cited: self._on_cited,
-            wire.Completed: self._on_completed,
-            wire.Failed: self._on_failed,
-            wire.Warned: self._on_warned,
-            wire.Undecodable: self._on_undecodable,
-            wire.Unknown: lambda e: [ChatEvent("unknown", message=e.type, data=e.data)],
-        }
+    def attempt(turn: TurnAccumulator) -> Flow[DoneEvent]:
+        turn.phase = Phase.SENT
+        head = yield from service.send(service.dialect.stream_turn(request))
+        _check_event_stream(head)
+        turn.phase = Phase.ACCEPTED
+        yield Accepted()
+        done = yield from _read_turn(service.dialect, turn, head)
+        yield FINISH  # whoever keeps the last event keeps no connection
+        return done
 
-    @property
-    def finished(self) -> bool:
-        """Whether the turn has ended, one way or the other."""
-        return self.phase in (Phase.COMPLETED, Phase.FAILED)
-
-    @property
-    def partial_text(self) -> str:
-        """The text that was let out so far."""
-        return self._text.text
-
-    def apply(self, event: wire.WireEvent) -> list[ChatEvent]:
-        """Takes the next event of the wire and returns what the user sees of it.
-
-        Raises:
-            AgentTurnError: the agent reported that the turn failed.
-        """
-        if self.finished:
-            return []
-        self.phase = Phase.STREAMING
-        return self._handlers[type(event)](event)
-
-    def recover(self, answer: Message) -> list[ChatEvent]:
-        """Takes the answer from the session's history, which holds its text and no more, and ends the turn.
-
-        What had arrived of sources and citations before the connection broke is kept.
-        """
-        self.phase = Phase.STREAMING
-        shown = self._on_completed(wire.Completed(texts=(answer.message,), signal_id=answer.signal_id))
-        assert self.reply is not None
-        self.reply = shown[-1].reply = self.reply.model_copy(update={"recovered": True})
-        return shown
-
-    def interrupted(self, reason: str, cause: Exception | None = None) -> StreamInterrupted:
-        """The error for a stream that ended before the turn did."""
-        shown = self.partial_text
-        return StreamInterrupted(
-            f"The answer's stream ended before the turn did ({reason}); {len(shown)} characters had arrived.",
-            session_id=self.session_id,
-            signal_id=self.signal_id,
-            phase=self.phase,
-            partial_text=shown,
-            cause=cause,
+    done = yield from _recovering(service, request, partials, recovery, turns_before, attempt)
+    if request.require_all_indexes and done.reply.skipped_index_ids:
+        raise errors.AgentTurnError(
+            f"These indexes could not be queried: {', '.join(done.reply.skipped_index_ids)}.",
+            session_id=request.session_id,
+            signal_id=done.reply.signal_id,
+            phase=Phase.COMPLETED,
+            partial_text=done.reply.message,
         )
+    return done
 
-    def _on_text(self, event: wire.Text) -> list[ChatEvent]:
-        if event.evidence is not None:
-            self._evidence = event.evidence
-        grow = self._text
-        if event.reading == "delta":
-            delta = grow.delta(event.text)
-        elif event.reading == "partial":
-            delta = grow.partial(event.text)
-        else:
-            delta = grow.block(event.text)
-        return [ChatEvent("content", delta, data=event.data)] if delta else []
 
-    def _on_connected(self, event: wire.Connected) -> list[ChatEvent]:
-        self.signal_id = event.signal_id or self.signal_id
-        return [ChatEvent("connected", signal_id=self.signal_id, data=event.data)]
+def send_turn(
+    service: Service[MeibelDialect],
+    request: TurnRequest,
+    *,
+    recovery: RecoveryPolicy = _DEFAULT_RECOVERY,
+    turns_before: int | None = None,
+) -> Flow[DoneEvent]:
+    """One turn, answered whole. Fails, and is recovered, as :func:`stream_turn` is."""
 
-    def _on_thinking(self, event: wire.Thinking) -> list[ChatEvent]:
-        grow = self._thinking
-        delta = {"delta": grow.delta, "partial": grow.partial, "block": grow.block}[event.reading](event.text)
-        return [ChatEvent("thinking", delta, data=event.data)] if delta else []
+    def attempt(turn: TurnAccumulator) -> Flow[DoneEvent]:
+        turn.phase = Phase.SENT
+        answer = yield from service.fetch(service.dialect.send_turn(request))
+        completed = service.dialect.read_answer(answer)
+        if not completed.texts:
+            raise errors.ProtocolError("The service's answer holds no text: neither clean_message nor message.")
+        *_, done = turn.apply(completed)
+        assert isinstance(done, DoneEvent)
+        return done
 
-    def _on_tool_called(self, event: wire.ToolCalled) -> list[ChatEvent]:
-        tool = ToolActivity(id=event.id, name=event.name, arguments=event.arguments, timestamp=event.timestamp)
-        self._tools[event.id or f"#{len(self._tools)}"] = tool
-        return [ChatEvent("tool_call", tool=tool, data=event.data)]
+    return (yield from _recovering(service, request, "auto", recovery, turns_before, attempt))
 
-    def _on_tool_returned(self, event: wire.ToolReturned) -> list[ChatEvent]:
-        if event.evidence is not None:
-            self._retrieved.append(event.evidence)
-        called = self._tools.get(event.id) if event.id else None
-        tool = ToolActivity(
-            id=event.id,
-            name=event.name or (called.name if called else None),
-            arguments=called.arguments if called else {},
-            result=event.result,
-            is_error=event.is_error,
-            timestamp=event.timestamp or (called.timestamp if called else None),
+
+def _recovering(
+    service: Service[Dialect],
+    request: TurnRequest,
+    partials: Partials,
+    recovery: RecoveryPolicy,
+    turns_before: int | None,
+    attempt: Callable[[TurnAccumulator], Flow[DoneEvent]],
+) -> Flow[DoneEvent]:
+    """Makes an attempt at a turn, and finds the turn again if the attempt ends in doubt."""
+    may_resend = recovery.on_ambiguous == "resend_once"
+    while True:
+        turn = TurnAccumulator(request.session_id, partials=partials)
+        try:
+            return (yield from attempt(turn))
+        except (errors.NotSentError, errors.RedirectError):
+            raise
+        except (
+            errors.TransportError,
+            errors.ServerError,
+            errors.ProtocolError,
+            errors.StreamInterrupted,
+        ) as error:
+            yield FINISH
+            lost = LostTurn(turn, request.body.user_message, turns_before, error)
+            done = yield from lost.find(service, recovery, may_resend=may_resend)
+            if done is not None:
+                return done
+        may_resend = False
+
+
+def _read_turn(dialect: Dialect, turn: TurnAccumulator, head: ResponseHead) -> Flow[DoneEvent]:
+    """Emits the turn's events but the last, which is returned.
+
+    Raises:
+        StreamInterrupted: the stream ended, broke or was unreadable before the turn's end.
+    """
+    parser = SSEParser()
+    decode, apply = dialect.decode, turn.apply
+    try:
+        decoder = Decoder(head.headers.get("content-encoding"))
+        while chunk := (yield READ):
+            for piece in decoder.feed(chunk):
+                for event in parser.feed(piece):
+                    for shown in apply(decode(event)):
+                        if isinstance(shown, DoneEvent):
+                            return shown
+                        yield Emit(shown)
+        decoder.close()
+    except (errors.TransportError, errors.ProtocolError) as error:
+        raise turn.interrupted(str(error), error) from error
+    # The specification drops an event without its blank line. A completion that is whole is an answer all the
+    # same: there are servers that end a stream with it.
+    left = parser.close()
+    last = None if left is None else decode(left)
+    if not isinstance(last, Completed):
+        raise turn.interrupted("the connection was closed")
+    *before, done = apply(last)
+    for shown in before:
+        yield Emit(shown)
+    assert isinstance(done, DoneEvent)
+    return done
+
+
+def check_turn(service: Service[Dialect], body: ChatMessageRequest) -> None:
+    """Whether a message can be sent.
+
+    Raises:
+        PromptTooLongError: it is longer than the service accepts.
+        InvalidInputError: it is empty, or no valid Unicode.
+    """
+    limit, length = service.dialect.max_prompt_chars, len(body.user_message)
+    if limit is not None and length > limit:
+        raise errors.PromptTooLongError(
+            f"The message has {length:,} characters; the service accepts {limit:,}. Shorten it."
         )
-        self._tools[event.id or f"#{len(self._tools)}"] = tool
-        return [ChatEvent("tool_result", tool=tool, data=event.data)]
+    if not body.user_message.strip():
+        raise errors.InvalidInputError("The message is empty: the agent needs something to answer.")
+    try:
+        body.user_message.encode()
+    except UnicodeEncodeError as error:
+        raise errors.InvalidInputError(f"The message holds half a surrogate pair at {error.start}.") from None
 
-    def _on_cited(self, event: wire.Cited) -> list[ChatEvent]:
-        # Told at the end, as positions can be placed only in the whole text.
-        known = self._evidence
-        if known is None:
-            self._evidence = event.evidence
-        else:
-            offset = len(known.sources)
-            more = tuple(wire.Mark(m.source + offset, m.start, m.end) for m in event.evidence.marks)
-            self._evidence = wire.Evidence(
-                known.sources + event.evidence.sources, known.marks + more, known.problems + event.evidence.problems
-            )
-        return []
 
-    def _on_completed(self, event: wire.Completed) -> list[ChatEvent]:
-        if self._text.lost and not event.texts:
-            raise self.interrupted("an event of it could not be read, and the end does not repeat the text")
-        rest, text, agreed = self._text.finish(event.texts)
-        shown: list[ChatEvent] = []
-        if rest:
-            shown.append(ChatEvent("content", rest, data=event.data))
-        if not agreed:
-            shown += self._on_warned(wire.Warned("The final answer differs from the text that was streamed before it."))
-        told = "\n".join(self._warnings)
-        if not event.skipped_index_ids or not all(index_id in told for index_id in event.skipped_index_ids):
-            for warning in event.warnings:
-                shown += self._on_warned(wire.Warned(warning))
-        evidence = event.evidence or self._evidence or wire.Evidence()
-        if not evidence.sources and self._retrieved:
-            # a passage may be found again, with another score: the first one counts
-            passages = [s for e in self._retrieved for s in e.sources]
-            found = {(s.data_element_id, s.title, s.snippet): s for s in reversed(passages)}
-            evidence = wire.Evidence(sources=tuple(reversed(found.values())))
-        self._warnings += evidence.problems
-        sources = list(evidence.sources)
-        citations = place(evidence.marks, text, event.raw_text if event.raw_text != text else None)
-        if sources or citations:
-            shown.append(ChatEvent("citations", citations=citations, sources=sources, data=event.data))
-        self.signal_id = event.signal_id or self.signal_id
-        rest, thought, _ = self._thinking.finish([event.thinking] if event.thinking else [])
-        if rest:
-            shown.append(ChatEvent("thinking", rest, data=event.data))
-        self.phase = Phase.COMPLETED
-        self.reply = Reply(
-            message=text,
-            citations=citations,
-            sources=sources,
-            usage=event.usage,
-            thinking=thought or None,
-            tool_activity=[*self._tools.values(), *event.tools],
-            follow_up_questions=event.follow_up_questions,
-            call_to_actions=event.call_to_actions,
-            artifacts=event.artifacts,
-            session_id=self.session_id,
-            signal_id=self.signal_id,
-            finish_reason=event.finish_reason,
-            warnings=list(self._warnings),
-            skipped_index_ids=event.skipped_index_ids,
+def _check_event_stream(head: ResponseHead) -> None:
+    kind = head.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != EVENT_STREAM:
+        raise errors.ProtocolError(
+            f"The service answered {head.status} with {kind or 'no content type'} instead of an event stream. "
+            "A proxy or a wrong base_url may be in between."
         )
-        shown.append(ChatEvent("done", reply=self.reply, signal_id=self.signal_id, data=event.data))
-        return shown
-
-    def _on_failed(self, event: wire.Failed) -> list[ChatEvent]:
-        self.phase = Phase.FAILED
-        self.signal_id = event.signal_id or self.signal_id
-        raise AgentTurnError(
-            f"The agent reported that the turn failed: {event.message or 'it gave no reason'}",
-            session_id=self.session_id,
-            signal_id=self.signal_id,
-            phase=self.phase,
-            partial_text=self.partial_text,
-        )
-
-    def _on_warned(self, event: wire.Warned) -> list[ChatEvent]:
-        self._warnings.append(event.message)
-        return [ChatEvent("warning", message=event.message, data=event.data)]
-
-    def _on_undecodable(self, event: wire.Undecodable) -> list[ChatEvent]:
-        self._text.lose()
-        return self._on_warned(wire.Warned(f"An event of type {event.type!r} could not be read.", event.data))

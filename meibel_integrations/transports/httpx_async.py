@@ -11,18 +11,21 @@ import httpcore
 import httpx
 
 from meibel_integrations.config import ClientConfig
-from meibel_integrations.protocol.flows import Head
+from meibel_integrations.protocol.commands import ResponseHead
 from meibel_integrations.protocol.requests import Request
 from meibel_integrations.transports.httpx_common import FAILURES, build_request, translate, without_key
 
-__all__ = ["AsyncHttpxExchange", "AsyncHttpxTransport"]
+__all__ = ["AsyncHttpClient", "AsyncHttpxExchange", "AsyncHttpxTransport"]
+
+AsyncHttpClient = httpx.AsyncClient
+"""What callers may bring: the one name of httpx that other layers know."""
 
 
 class AsyncHttpxExchange:
     """One response that is being read."""
 
     def __init__(self, config: ClientConfig, response: httpx.Response) -> None:
-        self.head = Head(response.status_code, dict(response.headers.items()))
+        self.head = ResponseHead(response.status_code, dict(response.headers.items()))
         self._config = config
         self._response = response
         self._chunks = response.aiter_raw()

@@ -54,6 +54,7 @@ def build_request(
             "Accept": request.accept,
             "Accept-Encoding": "identity",
             "User-Agent": f"meibel-integrations/{__version__}",
+            **dict(config.headers),
             **key_header,
         },
         timeout=_timeout(config.timeouts),

@@ -7,18 +7,21 @@ from collections.abc import Callable, Mapping
 import httpx
 
 from meibel_integrations.config import ClientConfig
-from meibel_integrations.protocol.flows import Head
+from meibel_integrations.protocol.commands import ResponseHead
 from meibel_integrations.protocol.requests import Request
 from meibel_integrations.transports.httpx_common import FAILURES, build_request, translate, without_key
 
-__all__ = ["HttpxExchange", "HttpxTransport"]
+__all__ = ["HttpClient", "HttpxExchange", "HttpxTransport"]
+
+HttpClient = httpx.Client
+"""What callers may bring: the one name of httpx that other layers know."""
 
 
 class HttpxExchange:
     """One response that is being read. ``when_closed`` is called once, when it is given up."""
 
     def __init__(self, config: ClientConfig, response: httpx.Response) -> None:
-        self.head = Head(response.status_code, dict(response.headers.items()))
+        self.head = ResponseHead(response.status_code, dict(response.headers.items()))
         self._config = config
         self._response = response
         self._chunks = response.iter_raw()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from meibel_integrations.conversation.heads import HEADS
+from meibel_integrations.ledgers.memory import PROCESS_LEDGER
 
 from . import tape
 
@@ -27,9 +27,9 @@ def cassette(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def base_url() -> Iterator[str]:
     """An address that no cassette was recorded at, and another one for each test."""
-    HEADS.clear()  # every test plays the same sessions, each as a process that has just begun
+    PROCESS_LEDGER.clear()  # every test plays the same sessions, each as a process that has just begun
     yield f"http://127.0.0.1:{next(_PORTS)}/v2"
-    HEADS.clear()
+    PROCESS_LEDGER.clear()
 
 
 @pytest.fixture

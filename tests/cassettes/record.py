@@ -18,8 +18,8 @@ from typing import Any, Literal
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 
 from meibel_integrations import MeibelClient, __version__
-from meibel_integrations.conversation.heads import HEADS
 from meibel_integrations.langchain import ChatMeibel
+from meibel_integrations.ledgers.memory import PROCESS_LEDGER
 from meibel_integrations.local import LocalMeibel
 
 from . import tape
@@ -76,7 +76,7 @@ def _record_live(target: Path) -> None:
 
 def _converse(agent_id: str, key: str, base_url: str, questions: Sequence[str]) -> None:
     """Both questions streamed in one session, what the session then holds, and a whole answer in one of its own."""
-    HEADS.clear()  # seeded services name their sessions alike: nothing may be known of an earlier one
+    PROCESS_LEDGER.clear()  # seeded services name their sessions alike: nothing may be known of an earlier one
     with MeibelClient(key, base_url) as client:
         model = ChatMeibel(agent_id=agent_id, client=client)
         messages: list[BaseMessage] = []

@@ -13,8 +13,8 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from vcr.errors import CannotOverwriteExistingCassetteException  # type: ignore[import-untyped]
 
 from meibel_integrations import AsyncMeibelClient, MeibelClient
-from meibel_integrations.conversation.heads import HEADS
 from meibel_integrations.langchain import ChatMeibel
+from meibel_integrations.ledgers.memory import PROCESS_LEDGER
 from meibel_integrations.llamaindex import MeibelChatEngine
 
 from . import tape
@@ -193,7 +193,7 @@ def test_all_ways_tell_the_same(cassette: Path, base_url: str, connections: list
     """Whatever the framework and the way, one wire gives one answer."""
     told = []
     for way in WAYS:
-        HEADS.clear()
+        PROCESS_LEDGER.clear()
         with tape.play(cassette, base_url):
             told.append(converse(way, connection(cassette, base_url)))
     assert all(each == told[0] for each in told)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .running import run, run_process
+from tests.support.running import run, run_process
 
 QUESTION = "Who built the lighthouse of Kaldur?"
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from meibel_integrations.local import LocalMeibel
-
-from .running import run, run_process
+from tests.support.running import run, run_process
 
 QUESTION = "Who built the lighthouse of Kaldur?"
 

@@ -18,8 +18,7 @@ from meibel_integrations import __version__
 from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
 from meibel_integrations.local.answerers.base import Delta
 from meibel_integrations.local.answerers.scripted import Pause
-
-from .running import run, run_process, run_program, started
+from tests.support.running import run, run_process, run_program, started
 
 
 def _read_until(stream: IO[str] | None, words: str) -> str:

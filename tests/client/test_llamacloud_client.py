@@ -16,9 +16,9 @@ from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
 from meibel_integrations.local.answerers.base import Delta, Question
 from meibel_integrations.local.answerers.scripted import Pause
 from meibel_integrations.models import ChatEvent, Session
-from tests.hosted import WIRES
-from tests.protocol.turns import DELTAS, TEXT, cloud_event, cloud_turn
-from tests.servers import RawServer, event_stream, json_answer
+from tests.support.hosted import WIRES
+from tests.support.servers import RawServer, event_stream, json_answer
+from tests.support.wire_turns import DELTAS, TEXT, cloud_event, cloud_turn
 
 FACTS = {
     "animals": "# The zebra\n\nThe zebra has black and white stripes. A zebra eats grass.\n",

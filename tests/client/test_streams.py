@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from meibel_integrations import AsyncMeibelClient, MeibelClient, errors
-from tests.protocol.turns import DELTAS, TEXT, guide_turn, v2_turn
-from tests.servers import RawServer, event_stream, json_answer
+from tests.support.servers import RawServer, event_stream, json_answer
+from tests.support.wire_turns import DELTAS, TEXT, guide_turn, v2_turn
 
 from .conftest import Client
 

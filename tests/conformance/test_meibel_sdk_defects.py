@@ -19,10 +19,10 @@ import meibel_integrations
 from meibel_integrations import AsyncMeibelClient, MeibelClient, errors
 from meibel_integrations.config import Timeouts
 from tests.client.conftest import Client, connect
-from tests.faults import wire
-from tests.faults.clock import FakeClock
-from tests.faults.wire import COMPLETION, CONNECTED, TEXT, TURN, delta, event
-from tests.servers import RawServer, Step, event_stream, json_answer
+from tests.support import fault_wire as wire
+from tests.support.clock import FakeClock
+from tests.support.fault_wire import COMPLETION, CONNECTED, TEXT, TURN, delta, event
+from tests.support.servers import RawServer, Step, event_stream, json_answer
 
 __all__ = ["connect"]
 

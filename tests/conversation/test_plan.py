@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from meibel_integrations.conversation.anchor import Anchor, Lineage, ordinal_marker
-from meibel_integrations.conversation.heads import Head
-from meibel_integrations.conversation.items import Item, digest
-from meibel_integrations.conversation.lineage import Walk, walk_back
+from meibel_integrations.conversation.lineage import Anchor, Lineage, Walk, walk_back
+from meibel_integrations.conversation.messages import NeutralMessage, digest
 from meibel_integrations.conversation.plan import (
     continue_pinned,
     continue_session,
@@ -16,17 +14,20 @@ from meibel_integrations.conversation.plan import (
     start_session,
 )
 from meibel_integrations.errors import InvalidInputError
+from meibel_integrations.ledgers.interface import UNKNOWN, head_marker
 from meibel_integrations.models import Message
 from meibel_integrations.protocol.agents import AgentRef
 
 
-def user(text: str) -> Item:
-    return Item("user", text)
+def user(text: str) -> NeutralMessage:
+    return NeutralMessage("user", text)
 
 
-def answer(text: str, *carried: Item, parent: str | None = None, marker: str | None = None, n: int = 1) -> Item:
-    lineage = Lineage(parent, tuple(digest(c) for c in carried), digest(Item("assistant", text)), None, n)
-    return Item("assistant", text, None, Anchor("s", marker or f"sig-{n}", lineage))
+def answer(
+    text: str, *carried: NeutralMessage, parent: str | None = None, marker: str | None = None, n: int = 1
+) -> NeutralMessage:
+    lineage = Lineage(parent, tuple(digest(c) for c in carried), (digest(NeutralMessage("assistant", text)),), None, n)
+    return NeutralMessage("assistant", text, None, Anchor("s", marker or f"sig-{n}", lineage))
 
 
 Q1, Q2, Q3 = user("one"), user("two"), user("three")
@@ -37,7 +38,7 @@ LIST = [Q1, A1, Q2, A2, Q3]
 
 def test_the_newest_answer_is_the_anchor() -> None:
     assert newest_anchor(LIST) == 3
-    assert newest_anchor([Q1, Item("assistant", "foreign"), Q2]) is None
+    assert newest_anchor([Q1, NeutralMessage("assistant", "foreign"), Q2]) is None
     assert newest_anchor(LIST, "another") is None
 
 
@@ -53,46 +54,46 @@ def test_the_newest_answer_is_the_anchor() -> None:
         ([Q1, A1, Q2, user("inserted"), A2, Q3], False),
         ([Q1, A1, A2, Q3], False),
         ([Q1, answer("edited", Q1), Q2, A2, Q3], True),  # an answer that claims its own text: its marker decides
-        ([Q1, Item("assistant", "edited", None, A1.anchor), Q2, A2, Q3], False),
-        ([Q1, Item("assistant", "first"), Q2, A2, Q3], False),
+        ([Q1, NeutralMessage("assistant", "edited", None, A1.anchor), Q2, A2, Q3], False),
+        ([Q1, NeutralMessage("assistant", "first"), Q2, A2, Q3], False),
         ([user("summary"), Q2, A2, Q3], False),
     ],
 )
-def test_a_list_matches_or_departs(items: list[Item], matches: bool) -> None:
+def test_a_list_matches_or_departs(items: list[NeutralMessage], matches: bool) -> None:
     at = newest_anchor(items)
     assert at is not None
     walk = walk_back(items, at)
-    assert (walk.reason is None) == matches
+    assert (walk.departure is None) == matches
     assert walk.whole == (matches and items[0] == Q1)
 
 
 def test_messages_read_from_the_server_are_trusted() -> None:
-    read = Item("assistant", "second", None, Anchor("s", "sig-2"))
+    read = NeutralMessage("assistant", "second", None, Anchor("s", "sig-2"))
     assert walk_back([user("whatever"), read, Q3], 1) == Walk(None)
 
 
 def test_a_continuation_carries_what_is_new() -> None:
-    plan = continue_session([Item("system", "S"), *LIST], 4, Head())
-    assert (plan.session_id, plan.parent, plan.ordinal) == ("s", "sig-2", 3)
-    assert plan.items == (Item("system", "S"), Q3)
+    plan = continue_session([NeutralMessage("system", "S"), *LIST], 4, UNKNOWN, None)
+    assert (plan.session_id, plan.parent, plan.turn) == ("s", "sig-2", 3)
+    assert plan.messages == (NeutralMessage("system", "S"), Q3)
     assert plan.carried == (digest(Q3),)
     with pytest.raises(InvalidInputError):
-        continue_session(LIST[:-1], 3, Head())
+        continue_session(LIST[:-1], 3, UNKNOWN, None)
 
 
 def test_a_seed_accounts_for_what_it_had_no_room_for() -> None:
-    plan = start_session([user("x" * 500), Item("assistant", "y"), user("z")], max_seed_chars=300)
+    plan = start_session([user("x" * 500), NeutralMessage("assistant", "y"), user("z")], max_seed_chars=300)
     assert (plan.continuity, plan.omitted, len(plan.carried)) == ("seeded", 2, 3)
     assert start_session([user("z")], max_seed_chars=1).continuity == "new"
 
 
 def test_a_pinned_call_without_any_answer_sends_everything() -> None:
-    plan = continue_pinned([Item("system", "S"), Q1, Q2], "s", Head(), empty=False)
-    assert plan.items == (Item("system", "S"), Q1, Q2)
-    only = continue_pinned([Item("system", "S")], "s", Head(), empty=False)
-    assert only.items == (user("S"),)
+    plan = continue_pinned([NeutralMessage("system", "S"), Q1, Q2], "s", UNKNOWN, empty=False)
+    assert plan.messages == (NeutralMessage("system", "S"), Q1, Q2)
+    only = continue_pinned([NeutralMessage("system", "S")], "s", UNKNOWN, empty=False)
+    assert only.messages == (user("S"),)
     with pytest.raises(InvalidInputError):
-        continue_pinned([], "s", Head(), empty=False)
+        continue_pinned([], "s", UNKNOWN, empty=False)
 
 
 def held(*texts: str, signals: bool = True) -> list[Message]:
@@ -120,19 +121,20 @@ def held(*texts: str, signals: bool = True) -> list[Message]:
         ([], A1, False),
     ],
 )
-def test_only_a_later_user_turn_proves_that_the_head_moved(history: list[Message], anchor: Item, moved: bool) -> None:
+def test_only_a_later_user_turn_proves_that_the_head_moved(
+    history: list[Message], anchor: NeutralMessage, moved: bool
+) -> None:
     assert anchor.anchor is not None
-    signals = any(m.signal_id for m in history)
-    assert (head_moved(history, anchor.anchor, has_signals=signals) is not None) == moved
+    assert head_moved(history, anchor.anchor) == moved
 
 
 def test_an_anchor_survives_its_metadata() -> None:
-    lineage = Lineage("p", ("a", "b"), "c", "d", 3)
+    lineage = Lineage("p", ("a", "b"), ("received", "c"), "d", 3)
     assert Lineage.from_json(lineage.to_json()) == lineage
     metadata = {"model_provider": "meibel", "agent_id": "a", "session_id": "s", "lineage": lineage.to_json()}
     anchor = Anchor.from_metadata(metadata, provider="meibel", agent=AgentRef("a"))
-    assert anchor == Anchor("s", ordinal_marker(3, "c"), lineage, AgentRef("a"))
+    assert anchor == Anchor("s", head_marker(None, 3, "c"), lineage, AgentRef("a"))
     for change in ({"model_provider": "x"}, {"agent_id": "b"}, {"session_id": None}, {"lineage": None}):
         assert Anchor.from_metadata({**metadata, **change}, provider="meibel", agent=AgentRef("a")) is None
-    for broken in (None, 7, {}, {"answer": "x", "carried": "text"}, {"answer": 1, "carried": []}):
+    for broken in (None, 7, {}, {"answers": ["x"], "carried": "text"}, {"answers": [], "carried": []}):
         assert Lineage.from_json(broken) is None

@@ -31,13 +31,13 @@ from meibel_integrations import AsyncMeibelClient, MeibelClient, errors
 from meibel_integrations.config import ClientConfig
 from meibel_integrations.langchain import ChatMeibel, MeibelChatMessageHistory
 from meibel_integrations.llamaindex import MeibelChatEngine
-from tests.servers import RawServer, event_stream, json_answer
+from tests.support import fault_wire as wire
+from tests.support.asking import KEY, WAYS, Way
+from tests.support.clock import FakeClock
+from tests.support.fault_wire import QUESTION, SESSION, TURN
+from tests.support.servers import RawServer, event_stream, json_answer
 
-from . import wire
-from .asking import KEY, WAYS, Way
-from .clock import FakeClock
 from .test_matrix import shown_of
-from .wire import QUESTION, SESSION, TURN
 
 
 def key_lines(request: bytes) -> list[bytes]:

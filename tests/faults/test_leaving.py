@@ -16,11 +16,10 @@ import pytest
 from meibel_integrations import AsyncMeibelClient, MeibelClient
 from meibel_integrations.langchain import ChatMeibel
 from meibel_integrations.llamaindex import MeibelChatEngine
-from tests.servers import RawServer, Step, event_stream
-
-from . import wire
-from .asking import KEY, active_connections
-from .wire import CONNECTED, QUESTION, SESSION, delta
+from tests.support import fault_wire as wire
+from tests.support.asking import KEY, active_connections
+from tests.support.fault_wire import CONNECTED, QUESTION, SESSION, delta
+from tests.support.servers import RawServer, Step, event_stream
 
 EXITS, MORE_THAN_FIT, CONNECTIONS = 100, 8, 3
 LIMITS = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)

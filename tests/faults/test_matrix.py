@@ -17,12 +17,11 @@ import pytest
 
 from meibel_integrations import errors
 from meibel_integrations.config import Timeouts
-from tests.servers import RawServer, Step, event_stream, json_answer
-
-from . import wire
-from .asking import KEY, WAYS, Told, Way, active_connections
-from .clock import FakeClock
-from .wire import ANSWERED, ASKED, CONNECTED, DELTA_EVENTS, ERROR, SESSION, SIGNAL, TEXT, TURN
+from tests.support import fault_wire as wire
+from tests.support.asking import KEY, WAYS, Told, Way, active_connections
+from tests.support.clock import FakeClock
+from tests.support.fault_wire import ANSWERED, ASKED, CONNECTED, DELTA_EVENTS, ERROR, SESSION, SIGNAL, TEXT, TURN
+from tests.support.servers import RawServer, Step, event_stream, json_answer
 
 Script = Iterable[Step]
 Kind = type[Exception]

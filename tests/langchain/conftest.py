@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
-from meibel_integrations.langchain.base import HostedChatModel
+from meibel_integrations.langchain.chat_models import HostedChatModel
 from meibel_integrations.local import ScriptedAnswerer
 from meibel_integrations.local.answerers.base import (
     AnswerCitation,
@@ -22,7 +22,7 @@ from meibel_integrations.local.answerers.base import (
     ToolCall,
     ToolResult,
 )
-from tests.hosted import SERVICES, Hosted, serving
+from tests.support.hosted import SERVICES, Hosted, serving
 
 ZEBRA = AnswerSource("The zebra", "file:///zebra.md", "Zebras have stripes.", 0.9, "doc-zebra")
 WHALE = AnswerSource("The whale", None, "Whales eat krill.", None, "doc-whale")

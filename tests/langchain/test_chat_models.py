@@ -25,14 +25,13 @@ from langchain_core.messages import (
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField
-from pydantic import ValidationError
 
 from meibel_integrations import MeibelClient, errors
 from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
-from meibel_integrations.langchain.base import HostedChatModel
-from tests.hosted import ONE_OF_EACH, SERVICES, WIRES, Hosted, Wire, only, serving
-from tests.protocol.turns import DELTAS
-from tests.servers import RawServer, event_stream, json_answer
+from meibel_integrations.langchain.chat_models import HostedChatModel
+from tests.support.hosted import ONE_OF_EACH, SERVICES, WIRES, Hosted, Wire, only, serving
+from tests.support.servers import RawServer, event_stream, json_answer
+from tests.support.wire_turns import DELTAS
 
 from .conftest import Make, model_of
 
@@ -406,7 +405,7 @@ def test_a_failure_is_both_ours_and_langchains(wire: Wire) -> None:
     [
         ({}, "Name the agent"),
         ({"agent_id": "a", "agent_name": "b"}, "not by both"),
-        ({"agentid": "a"}, "no setting agentid"),
+        ({"agentid": "a"}, "no setting 'agentid'. Did you mean 'agent_id'"),
         ({"agent_id": "a", "base_url": "ftp://x"}, "base_url"),
         ({"agent_id": "a", "base_url": "http://x.test"}, "unencrypted"),
         ({"agent_id": "a", "timeout": -1}, "timeout"),
@@ -416,7 +415,7 @@ def test_a_failure_is_both_ours_and_langchains(wire: Wire) -> None:
         ({"index_ids": []}, "Name the indexes"),
         ({"index_ids": ["i"] * 11}, "at most 10"),
         ({"index_ids": [" "]}, "index id"),
-        ({"index_ids": ["i"], "agent": "a"}, "no setting agent"),
+        ({"index_ids": ["i"], "agent": "a"}, "no setting 'agent'"),
         ({"index_ids": ["i"], "shared_access": "all"}, "shared_access"),
         ({"index_ids": ["i"], "base_url": "http://x.test"}, "unencrypted"),
     ],
@@ -424,15 +423,15 @@ def test_a_failure_is_both_ours_and_langchains(wire: Wire) -> None:
 )
 def test_a_wrong_setting_is_told_at_once_and_without_the_key(settings: dict[str, Any], says: str) -> None:
     kind: Any = ChatLlamaCloud if "index_ids" in settings else ChatMeibel
-    with pytest.raises(ValidationError, match=says) as caught:
+    with pytest.raises((errors.ConfigurationError, errors.InvalidInputError), match=says) as caught:
         kind(api_key="key-1", **settings)
     assert "key-1" not in str(caught.value)
 
 
 def test_a_missing_key_is_told_at_once() -> None:
-    with pytest.raises(ValidationError, match="MEIBEL_API_KEY"):
+    with pytest.raises(errors.ConfigurationError, match="MEIBEL_API_KEY"):
         ChatMeibel(agent_id="a")
-    with pytest.raises(ValidationError, match="LLAMA_CLOUD_API_KEY"):
+    with pytest.raises(errors.ConfigurationError, match="LLAMA_CLOUD_API_KEY"):
         ChatLlamaCloud(index_ids=["i"])
 
 
@@ -450,8 +449,8 @@ def test_tools_are_refused_in_words(make: Make) -> None:
 @pytest.mark.parametrize("kind", [partial(ChatMeibel, agent_id="a"), partial(ChatLlamaCloud, index_ids=["i"])])
 def test_the_key_is_nowhere_to_be_seen(kind: Any, caplog: pytest.LogCaptureFixture) -> None:
     model = kind(api_key="key-secret")
-    model._client()
-    model._async_client()
+    clients = model._connect()
+    assert clients.client is not clients.async_client
     shown = [
         repr(model),
         str(model),
@@ -460,7 +459,7 @@ def test_the_key_is_nowhere_to_be_seen(kind: Any, caplog: pytest.LogCaptureFixtu
         str(model.model_dump()),
         repr(model.lc_secrets),
     ]
-    shown += [repr(model._client()), str(model._client().config), str(vars(model._async_client()))]
+    shown += [repr(clients.client), str(clients.client.config), str(vars(clients.async_client))]
     shown += [pickle.dumps(model).decode("latin-1"), caplog.text]
     assert not any("key-secret" in text for text in shown)
 

@@ -15,14 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from meibel_integrations.conversation.heads import HEADS
-from meibel_integrations.conversation.items import Item, system_texts, turns
-from meibel_integrations.conversation.seeding import read_history
-from meibel_integrations.langchain.base import HostedChatModel
-from meibel_integrations.langchain.messages import to_items
+from meibel_integrations.conversation.messages import NeutralMessage, read_history, system_texts, without_system
+from meibel_integrations.langchain.chat_models import HostedChatModel
+from meibel_integrations.langchain.messages import to_neutral
+from meibel_integrations.ledgers.memory import PROCESS_LEDGER
 from meibel_integrations.local import ScriptedAnswerer
 from meibel_integrations.models import Message
-from tests.hosted import SERVICES, serving
+from tests.support.hosted import SERVICES, serving
 
 from .conftest import model_of
 
@@ -96,7 +95,7 @@ class Conversation:
         elif operation == "no instructions":
             self.messages = [m for m in self.messages if not isinstance(m, SystemMessage)]
         elif operation == "another process":
-            HEADS.clear()
+            PROCESS_LEDGER.clear()
         self.answer()
 
     def answer(self, *, new: bool = True) -> None:
@@ -110,15 +109,15 @@ class Conversation:
     def check(self, messages: list[BaseMessage]) -> None:
         session_id = messages[-1].response_metadata["session_id"]
         held = read_history(self.read(session_id))
-        wanted = to_items(messages, provider=self.model.provider, agent=None)
-        assert ends_with(turns(held), turns(wanted), exactly=not self.trimmed)
+        wanted = to_neutral(messages, provider=self.model.provider, agent=None)
+        assert ends_with(without_system(held), without_system(wanted), exactly=not self.trimmed)
         if system_texts(wanted) or not self.trimmed:
             assert system_texts(held) == system_texts(wanted)
-        asked = [item.text for item in turns(held) if item.role == "user"]
+        asked = [item.text for item in without_system(held) if item.role == "user"]
         assert len(asked) == len(set(asked)), "a session received the same exchange twice"
 
 
-def ends_with(held: list[Item], wanted: list[Item], *, exactly: bool) -> bool:
+def ends_with(held: list[NeutralMessage], wanted: list[NeutralMessage], *, exactly: bool) -> bool:
     return held == wanted if exactly else held[-len(wanted) :] == wanted
 
 

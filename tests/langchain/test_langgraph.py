@@ -19,10 +19,9 @@ from langchain_core.messages.utils import count_tokens_approximately
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from meibel_integrations.conversation.items import turns
-from meibel_integrations.conversation.seeding import read_history
-from meibel_integrations.langchain.messages import to_items
-from tests.hosted import ONE_OF_EACH, Hosted, only
+from meibel_integrations.conversation.messages import read_history, without_system
+from meibel_integrations.langchain.messages import to_neutral
+from tests.support.hosted import ONE_OF_EACH, Hosted, only
 
 from .conftest import Make
 
@@ -37,8 +36,8 @@ class Server:
 
     def assert_holds(self, messages: list[BaseMessage]) -> None:
         """The session of the newest answer holds this conversation, and nothing else."""
-        held = turns(read_history(self.read(messages[-1].response_metadata["session_id"])))
-        assert held == turns(to_items(messages, provider=self.provider, agent=None))
+        held = without_system(read_history(self.read(messages[-1].response_metadata["session_id"])))
+        assert held == without_system(to_neutral(messages, provider=self.provider, agent=None))
 
 
 @pytest.fixture

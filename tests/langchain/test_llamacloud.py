@@ -11,12 +11,12 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from meibel_integrations import LlamaCloudChatClient, errors
-from meibel_integrations.conversation.heads import HEADS
 from meibel_integrations.langchain import ChatLlamaCloud, LlamaCloudChatMessageHistory
+from meibel_integrations.ledgers.memory import PROCESS_LEDGER
 from meibel_integrations.llamaindex import LlamaCloudChatEngine
 from meibel_integrations.local import LocalMeibel
-from tests.protocol.turns import cloud_event
-from tests.servers import RawServer, event_stream, json_answer
+from tests.support.servers import RawServer, event_stream, json_answer
+from tests.support.wire_turns import cloud_event
 
 FACTS = {
     "animals": "# The zebra\n\nThe zebra has black and white stripes. A zebra eats grass.\n",
@@ -237,7 +237,7 @@ def test_a_history_goes_on_with_the_indexes_of_its_session(
 ) -> None:
     model = make()
     first = model.invoke("What has the zebra?")
-    HEADS.clear()
+    PROCESS_LEDGER.clear()
     history = LlamaCloudChatMessageHistory(first.response_metadata["session_id"], **where)
     second = model.invoke([*history.messages, HumanMessage("What does it eat?")])
     assert second.response_metadata["continuity"] == "continued"

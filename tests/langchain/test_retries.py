@@ -19,10 +19,10 @@ from langgraph.types import RetryPolicy
 from meibel_integrations import AsyncMeibelClient, MeibelClient, errors
 from meibel_integrations.langchain import ChatMeibel
 from meibel_integrations.langchain.errors import RETRYABLE, as_langchain_error
-from tests.faults import wire
-from tests.faults.clock import FakeClock
-from tests.faults.wire import SESSION, TEXT, TURN
-from tests.servers import RawServer, Step, event_stream, json_answer
+from tests.support import fault_wire as wire
+from tests.support.clock import FakeClock
+from tests.support.fault_wire import SESSION, TEXT, TURN
+from tests.support.servers import RawServer, Step, event_stream, json_answer
 
 Script = list[Step]
 

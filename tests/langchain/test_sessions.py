@@ -12,12 +12,12 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from meibel_integrations import errors
-from meibel_integrations.conversation.heads import HEADS
-from meibel_integrations.langchain.base import HostedChatModel
+from meibel_integrations.langchain.chat_models import HostedChatModel
+from meibel_integrations.ledgers.memory import PROCESS_LEDGER
 from meibel_integrations.local import ScriptedAnswerer
 from meibel_integrations.local.answerers.base import Delta, Question
 from meibel_integrations.local.answerers.scripted import Pause
-from tests.hosted import SERVICES, Hosted, only, serving
+from tests.support.hosted import SERVICES, Hosted, only, serving
 
 from .conftest import Make, model_of
 
@@ -49,7 +49,7 @@ def test_what_each_case_costs(talk: Talk) -> None:
     assert talk.ask("one")[1] == [OPEN, TURN]
     assert talk.ask("two")[1] == [TURN]
     assert talk.ask("three", check_head="always")[1] == [READ, TURN]
-    HEADS.clear()  # as in another process
+    PROCESS_LEDGER.clear()  # as in another process
     assert talk.ask("four")[1] == [READ, TURN]
     assert talk.ask("five")[1] == [TURN]
     del talk.messages[:4]

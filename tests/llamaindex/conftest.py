@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from meibel_integrations.llamaindex.base import HostedChatEngine
-from tests.hosted import SERVICES
+from meibel_integrations.llamaindex.chat_engine import HostedChatEngine
+from tests.support.hosted import SERVICES
 
 from .service import Ask, Service
 

@@ -12,7 +12,7 @@ from meibel_integrations.llamaindex import (
     LlamaCloudChatEngine,
     MeibelChatEngine,
 )
-from meibel_integrations.llamaindex.base import HostedChatEngine
+from meibel_integrations.llamaindex.chat_engine import HostedChatEngine
 from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
 from meibel_integrations.local.answerers.base import (
     AnswerCitation,
@@ -24,7 +24,7 @@ from meibel_integrations.local.answerers.base import (
     ToolCall,
     ToolResult,
 )
-from tests.hosted import Hosted, serving
+from tests.support.hosted import Hosted, serving
 
 CITED: list[Step] = [
     Thinking("Let me see. "),

@@ -15,7 +15,7 @@ from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.schema import MetadataMode
 
 from meibel_integrations.llamaindex import HostedStreamingResponse
-from tests.hosted import ONE_OF_EACH, only, serving
+from tests.support.hosted import ONE_OF_EACH, only, serving
 
 from .service import CITED, CITED_TEXT, Ask, Service, kind_of
 

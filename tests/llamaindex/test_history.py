@@ -9,8 +9,8 @@ import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock, ToolCallBlock
 
 from meibel_integrations import errors
-from meibel_integrations.conversation.seeding import read_history
-from meibel_integrations.llamaindex.base import HostedChatEngine
+from meibel_integrations.conversation.messages import read_history
+from meibel_integrations.llamaindex.chat_engine import HostedChatEngine
 
 from .service import Ask, Service
 
@@ -94,20 +94,20 @@ def test_the_list_that_the_session_holds_goes_on(service: Service, ask: Ask) -> 
     assert service.asked(first) == ["1?", "2?", "3?"]
 
 
-def test_any_other_list_starts_a_seeded_session(service: Service, ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+def test_any_other_list_forks(service: Service, ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
     service.start(["One.", "Two.", "Three."])
     engine = service.engine()
     ask(engine, "1?")
     first = engine.session_id
     edited = [user("1, edited?"), assistant("One.")]
-    with caplog.at_level(logging.INFO, "meibel_integrations.llamaindex"):
+    with caplog.at_level(logging.INFO, "meibel_integrations"):
         response = ask(engine, "2?", chat_history=edited)
     assert first is not None
     assert len(caplog.records) == 1
     assert first in caplog.text
     assert engine.session_id != first
-    assert response.metadata["continuity"] == "seeded"
-    assert response.metadata["continuity_reason"] == "chat_history is not what the session held"
+    assert response.metadata["continuity"] == "forked"
+    assert response.metadata["continuity_reason"] == "the messages are another conversation"
     assert held(service, engine) == [
         ("user", "1, edited?"),
         ("assistant", "One."),

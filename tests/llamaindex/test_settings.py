@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import importlib
-import inspect
 import pickle
 import sys
 from typing import Any
@@ -12,9 +11,8 @@ from typing import Any
 import pytest
 
 from meibel_integrations import errors
-from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
 from meibel_integrations.llamaindex import LlamaCloudChatEngine, MeibelChatEngine
-from tests.hosted import only
+from tests.support.hosted import only
 
 from .service import Ask, Service
 
@@ -31,13 +29,12 @@ KEY = "sk-not-to-be-seen"
         ("chat_history", "chat\\(message, chat_history="),
         ("tools", "configured with at the service"),
         ("verbose", "logging"),
-        ("agentid", "has no setting agentid. It has: .*agent_id.*session_options"),
+        ("retries", "has no setting 'retries'. Did you mean 'max_retries'"),
     ],
 )
 def test_what_it_does_not_take_says_what_to_do(setting: str, advice: str) -> None:
     with pytest.raises(errors.ConfigurationError, match=advice):
         MeibelChatEngine.from_defaults(agent_id="a", api_key=KEY, **{setting: "x"})
-    advice = advice.replace("agent_id.*session_options", "index_ids.*require_all_indexes.*shared_access")
     with pytest.raises(errors.ConfigurationError, match=advice):
         LlamaCloudChatEngine.from_defaults(index_ids=["i"], api_key=KEY, **{setting: "x"})
 
@@ -67,24 +64,6 @@ def test_the_indexes_are_checked_at_once() -> None:
             LlamaCloudChatEngine.from_defaults(index_ids=wrong, api_key=KEY)
     with pytest.raises(errors.ConfigurationError, match="LLAMA_CLOUD_API_KEY"):
         LlamaCloudChatEngine.from_defaults(index_ids=["i"])
-
-
-@pytest.mark.parametrize(
-    ("engine", "model"),
-    [(MeibelChatEngine, ChatMeibel), (LlamaCloudChatEngine, ChatLlamaCloud)],
-    ids=["meibel", "cloud"],
-)
-def test_the_settings_are_those_of_the_langchain_model(engine: Any, model: Any) -> None:
-    known = {
-        name
-        for base in engine.__mro__[:2]
-        for name, parameter in inspect.signature(base.__init__).parameters.items()
-        if parameter.kind is not parameter.VAR_KEYWORD
-    }
-    fields = {field.alias or name for name, field in model.model_fields.items()}
-    ours = {name for name in fields if name in model.__annotations__ or name in model.__mro__[1].__annotations__}
-    # a message list that stands alone, and a cache of answers, are LangChain's ways
-    assert ours - known <= {"ephemeral", "streaming", "cache", model.key_field, "provider"}
 
 
 def test_the_key_is_nowhere(service: Service, ask: Ask) -> None:

@@ -17,7 +17,7 @@ from meibel_integrations.llamaindex import MeibelChatEngine
 from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
 from meibel_integrations.local.answerers.base import Delta, Done
 from meibel_integrations.local.faults import FAULTS, INSTEAD, OF_STREAMS, FaultName
-from tests.faults.clock import FakeClock
+from tests.support.clock import FakeClock
 
 from .conftest import Api
 

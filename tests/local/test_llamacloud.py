@@ -31,8 +31,8 @@ from meibel_integrations.local.limits import Limits
 from meibel_integrations.local.store import documents, sessions, tenants
 from meibel_integrations.local.store.database import Database
 from meibel_integrations.local.wire_llamacloud import title_of
-from meibel_integrations.protocol.envelope import Block, write
 from meibel_integrations.protocol.sse import SSEParser
+from meibel_integrations.protocol.transcript import Block, encode
 
 Start = Callable[..., LocalMeibel]
 MakeApi = Callable[..., Any]
@@ -286,7 +286,7 @@ def test_a_question_carries_the_conversation(start: Start, chat: MakeChat) -> No
     client = chat(start(answerer=answerer))
     session = client.create()
     client.stream(session, "first")
-    client.stream(session, write([Block("user", "told"), Block("assistant", "so"), Block("user", "second")]))
+    client.stream(session, encode([Block("user", "told"), Block("assistant", "so"), Block("user", "second")]))
     question = answerer.questions[1]
     assert question.text == "second"
     assert [turn.text for turn in question.history] == ["first", "one", "told", "so"]
@@ -489,7 +489,7 @@ def test_titles() -> None:
     long = title_of("word " * 40)
     assert long == "word " * 11 + "word…"
     assert title_of("x" * 100) == "x" * 60 + "…"
-    assert title_of(write([Block("system", "Be brief."), Block("user", "Why?")])) == "Why?"
+    assert title_of(encode([Block("system", "Be brief."), Block("user", "Why?")])) == "Why?"
 
 
 def test_paging_holds_still(start: Start, chat: MakeChat) -> None:

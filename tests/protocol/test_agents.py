@@ -39,6 +39,6 @@ def test_an_agent_is_known_by_what_names_it(agent: AgentRef, label: str, known: 
 
 
 def test_what_a_session_tells_of_its_agent_completes_it() -> None:
-    assert BY_ID.with_seen("b", "docs").to_json() == {"agent_id": "a", "agent_name": "docs"}
-    assert BY_NAME.with_seen("b", "other").to_json() == {"agent_id": "b", "agent_name": "docs"}
-    assert BY_INDEXES.with_seen("b", "other") == BY_INDEXES
+    assert BY_ID.completed_by("b", "docs").to_json() == {"agent_id": "a", "agent_name": "docs"}
+    assert BY_NAME.completed_by("b", "other").to_json() == {"agent_id": "b", "agent_name": "docs"}
+    assert BY_INDEXES.completed_by("b", "other") == BY_INDEXES

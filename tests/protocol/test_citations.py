@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meibel_integrations.protocol.citations import place
-from meibel_integrations.protocol.events import Mark
+from meibel_integrations.protocol.citations import map_citations
+from meibel_integrations.protocol.events import RawCitation
 
 CLEAN = "Revenue grew by 4 %. Costs fell."
 MARKED = "Revenue grew by 4 % [1]. Costs fell [2][3]."
 
 
 def ends(positions: list[int], text: str = CLEAN, marked: str | None = MARKED) -> list[int]:
-    return [c.end for c in place([Mark(0, p, p) for p in positions], text, marked)]
+    return [c.end for c in map_citations([RawCitation(0, p, p) for p in positions], text, marked)]
 
 
 def test_positions_in_the_marked_text_move_to_the_clean_text() -> None:
@@ -64,7 +64,7 @@ def test_a_position_at_or_in_what_was_taken_out_moves_to_its_place(
 
 
 def test_a_span_keeps_its_order() -> None:
-    (citation,) = place([Mark(2, 9, 4)], CLEAN, None)
+    (citation,) = map_citations([RawCitation(2, 9, 4)], CLEAN, None)
     assert (citation.source, citation.start, citation.end) == (2, 9, 9)
 
 

@@ -13,23 +13,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meibel_integrations import errors
-from meibel_integrations.config import RetryPolicy
+from meibel_integrations.config import RecoveryPolicy, RetryPolicy
 from meibel_integrations.errors import InvalidInputError, ProtocolError
 from meibel_integrations.models import ChatEvent, ChatMessageRequest, Reply
-from meibel_integrations.protocol import events as wire
-from meibel_integrations.protocol import flows
-from meibel_integrations.protocol.agents import AgentRef
+from meibel_integrations.protocol import events
+from meibel_integrations.protocol.agents import AgentRef, ChatSessionOptions
+from meibel_integrations.protocol.dialects.interface import TurnRequest
 from meibel_integrations.protocol.dialects.llamacloud import LlamaCloudDialect, checked_indexes
-from meibel_integrations.protocol.reconcile import Recovery
 from meibel_integrations.protocol.requests import FilePart
+from meibel_integrations.protocol.service import Service
+from meibel_integrations.protocol.sessions import get_failures, get_session, paginate
 from meibel_integrations.protocol.sse import SSEEvent
+from meibel_integrations.protocol.turn import check_turn, stream_turn
+from tests.support.playing import Ran, answer, play, stream
+from tests.support.wire_turns import DELTAS, TEXT, cloud_event, cloud_turn, fold, texts
 
-from .test_flows import Ran, answer, play, stream
-from .test_payloads import JSON
-from .turns import DELTAS, TEXT, cloud_event, cloud_turn, fold, texts
+from .test_lenient_json import JSON
 
 DIALECT = LlamaCloudDialect()
+SERVICE = Service(DIALECT, RetryPolicy())
 BODY = ChatMessageRequest(user_message="hi")
+INDEX = AgentRef(index_ids=("i",))
 PASSAGES = {"results": [{"content": "Revenue grew.", "score": 0.5, "metadata": {"title": "Q4"}}]}
 
 
@@ -47,25 +51,25 @@ def read(*events: bytes) -> tuple[list[ChatEvent], Reply]:
 
 
 def test_sessions_are_bound_or_not() -> None:
-    bound = DIALECT.create_session(AgentRef(index_ids=("i", "j"), shared_access="query"), None)
+    bound = DIALECT.create_session(AgentRef(index_ids=("i", "j")), ChatSessionOptions(shared_access="query"))
     assert (bound.method, bound.path) == ("POST", "/api/v1/chat")
     assert bound.json == {"index_ids": ["i", "j"], "shared_access": "query"}
-    for unbound in (AgentRef(index_ids=("i",), bound=False), AgentRef(index_ids=()), AgentRef()):
-        assert DIALECT.create_session(unbound, None).json == {}
+    assert DIALECT.create_session(AgentRef(index_ids=("i",)), ChatSessionOptions(bound=False)).json == {}
+    for nothing in (AgentRef(index_ids=()), AgentRef()):
+        assert DIALECT.create_session(nothing).json == {}
 
 
 def test_a_turn_names_its_indexes() -> None:
-    turn = DIALECT.stream_turn("s/1", BODY, (), AgentRef(index_ids=("i",), bound=False))
+    turn = DIALECT.stream_turn(TurnRequest("s/1", BODY, INDEX))
     assert (turn.method, turn.path) == ("POST", "/api/v1/chat/s%2F1/messages/stream")
     assert turn.json == {"index_ids": ["i"], "prompt": "hi"}
     assert (turn.accept, turn.session_id, turn.repeatable) == ("text/event-stream", "s/1", False)
-    strict = AgentRef(index_ids=("i",), require_all_indexes=True)
-    assert DIALECT.stream_turn("s", BODY, (), strict).json == {
+    assert DIALECT.stream_turn(TurnRequest("s", BODY, INDEX, require_all_indexes=True)).json == {
         "index_ids": ["i"],
         "prompt": "hi",
         "require_all_indexes": True,
     }
-    assert DIALECT.stream_turn("s", BODY, ()).json == {"index_ids": [], "prompt": "hi"}
+    assert DIALECT.stream_turn(TurnRequest("s", BODY)).json == {"index_ids": [], "prompt": "hi"}
 
 
 def test_what_else_is_asked() -> None:
@@ -74,8 +78,8 @@ def test_what_else_is_asked() -> None:
         DIALECT.get_history("s"),
         DIALECT.get_summary("s"),
         DIALECT.delete_session("s"),
-        DIALECT.list_sessions(page_size=2, page_token=None),
-        DIALECT.list_sessions(page_size=2, page_token="t"),
+        DIALECT.list_sessions(None, 2),
+        DIALECT.list_sessions("t", 2),
     ]
     assert [(r.method, r.path, r.query) for r in asked] == [
         ("GET", "/api/v1/chat/s", ()),
@@ -92,11 +96,11 @@ def test_organization_and_project_ride_on_every_call() -> None:
     scoped = LlamaCloudDialect("org", "proj")
     for request in (
         scoped.create_session(AgentRef(), None),
-        scoped.list_sessions(page_size=1, page_token=None),
+        scoped.list_sessions(None, 1),
         scoped.get_session("s"),
         scoped.get_summary("s"),
         scoped.delete_session("s"),
-        scoped.stream_turn("s", BODY, ()),
+        scoped.stream_turn(TurnRequest("s", BODY)),
     ):
         assert request.query[:2] == (("organization_id", "org"), ("project_id", "proj"))
     assert LlamaCloudDialect(project_id="p").get_session("s").query == (("project_id", "p"),)
@@ -108,7 +112,7 @@ def test_the_key_is_a_bearer() -> None:
 
 def test_files_and_bad_indexes_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="no files"):
-        DIALECT.stream_turn("s", BODY, [FilePart("file", "a.txt", b"")])
+        DIALECT.stream_turn(TurnRequest("s", BODY, files=(FilePart("file", "a.txt", b""),)))
     bad: list[Any] = [["i"] * 11, [""], [" "], [7]]
     for index_ids in bad:
         with pytest.raises(InvalidInputError):
@@ -346,8 +350,8 @@ def test_events_that_nobody_announced_are_told_and_skipped() -> None:
 
 
 def test_the_payloads_word_counts_and_the_events_name_stands_in() -> None:
-    assert isinstance(DIALECT.decode(SSEEvent("stop", "{}", "")), wire.Completed)
-    assert isinstance(DIALECT.decode(SSEEvent("delta", '{"type": "stop"}', "")), wire.Completed)
+    assert isinstance(DIALECT.decode(SSEEvent("stop", "{}", "")), events.Completed)
+    assert isinstance(DIALECT.decode(SSEEvent("delta", '{"type": "stop"}', "")), events.Completed)
 
 
 def test_what_cannot_be_read_is_a_warning_and_no_short_answer() -> None:
@@ -380,7 +384,7 @@ def test_no_payload_breaks_the_decoder(kind: str, value: Any) -> None:
 
 @given(st.text(), st.text())
 def test_no_text_breaks_the_decoder(kind: str, data: str) -> None:
-    assert isinstance(DIALECT.decode(SSEEvent(kind, data, "")), wire.WireEvent)
+    assert isinstance(DIALECT.decode(SSEEvent(kind, data, "")), events.TurnEvent)
 
 
 @given(JSON)
@@ -395,13 +399,12 @@ def test_no_body_breaks_the_readers(value: Any) -> None:
 # Flows
 
 
-POLICY = RetryPolicy()
 LOST = errors.ConnectionLostError("lost")
 
 
-def turn(*answers: Any, agent: AgentRef | None = None, **recovery: Any) -> Ran:
-    found = Recovery(**{"baseline": 0, **recovery})
-    return play(flows.stream_turn(DIALECT, POLICY, "s", BODY, recovery=found, agent=agent), *answers)
+def turn(*answers: Any, before: int = 0, strict: bool = False) -> Ran:
+    request = TurnRequest("s", BODY, AgentRef(index_ids=("i", "j")), require_all_indexes=strict)
+    return play(stream_turn(SERVICE, request, recovery=RecoveryPolicy(), turns_before=before), *answers)
 
 
 def held(*events: dict[str, Any]) -> Any:
@@ -413,9 +416,9 @@ DONE = {"type": "stop", "is_error": False}
 
 def test_a_cut_turn_is_found_in_the_sessions_events() -> None:
     ran = turn(stream(*cloud_turn()[:5], LOST), held(), held({"type": "text", "content": TEXT}, DONE))
-    assert (ran.result.message, ran.result.recovered) == (TEXT, True)
+    assert (ran.result.reply.message, ran.result.reply.recovered) == (TEXT, True)
     assert [r.method for r in ran.sent] == ["POST", "GET", "GET"]
-    assert [s.title for s in ran.result.sources] == ["Q4 report", "Notes"], "what had come of them is kept"
+    assert [s.title for s in ran.result.reply.sources] == ["Q4 report", "Notes"], "what had come of them is kept"
 
 
 def test_a_cut_turn_that_failed_is_told_as_that() -> None:
@@ -433,26 +436,29 @@ def test_without_time_to_look_for_it_the_turn_is_in_doubt() -> None:
 def test_an_earlier_failure_of_the_same_words_is_not_this_turns() -> None:
     failed = {"type": "stop", "is_error": True, "error": "no disk"}
     again = {"type": "user_input", "content": "hi"}
-    ran = turn(LOST, held(failed, again, {"type": "text", "content": "fine"}, DONE), baseline=1)
-    assert ran.result.message == "fine"
+    ran = turn(LOST, held(failed, again, {"type": "text", "content": "fine"}, DONE), before=1)
+    assert ran.result.reply.message == "fine"
 
 
 def test_skipped_indexes_are_an_error_where_all_are_required() -> None:
-    strict = AgentRef(index_ids=("i", "j"), require_all_indexes=True)
-    ran = turn(stream(whole("A."), stop(skipped_index_ids=["j"])), agent=strict)
+    ran = turn(stream(whole("A."), stop(skipped_index_ids=["j"])), strict=True)
     assert isinstance(ran.error, errors.AgentTurnError)
     assert "j" in str(ran.error)
     assert (ran.error.phase, ran.error.partial_text) == ("completed", "A.")
-    assert turn(stream(whole("A."), stop()), agent=strict).result.message == "A."
+    assert turn(stream(whole("A."), stop()), strict=True).result.reply.message == "A."
 
 
 def pages(*bodies: dict[str, Any]) -> Iterable[Any]:
     return [answer(body) for body in bodies]
 
 
+def listing(page_size: int) -> Any:
+    return paginate(SERVICE, lambda cursor: DIALECT.list_sessions(cursor, page_size), DIALECT.read_sessions)
+
+
 def test_sessions_are_listed_over_pages() -> None:
     ran = play(
-        flows.list_chats(DIALECT, POLICY, page_size=1),
+        listing(1),
         *pages({"items": [{"session_id": "a"}], "next_page_token": "t"}, {"items": [{"session_id": "b"}]}),
     )
     assert ([s.id for s in ran.emitted], ran.result) == (["a", "b"], 2)
@@ -461,27 +467,25 @@ def test_sessions_are_listed_over_pages() -> None:
 
 def test_a_list_that_turns_in_a_circle_ends() -> None:
     same = {"items": [{"session_id": "a"}], "next_page_token": "t"}
-    ran = play(flows.list_chats(DIALECT, POLICY), *itertools.repeat(answer(same), 3))
+    ran = play(listing(50), *itertools.repeat(answer(same), 3))
     assert ([s.id for s in ran.emitted], len(ran.sent)) == (["a"], 2)
 
 
 def test_a_session_read_for_itself() -> None:
-    ran = play(flows.read_chat(DIALECT, POLICY, DIALECT.get_summary("s")), answer({"session_id": "s"}))
+    ran = play(get_session(SERVICE, "s", DIALECT.get_summary("s")), answer({"session_id": "s"}))
     assert ran.result.id == "s"
 
 
 def test_the_failures_of_a_session() -> None:
-    ran = play(flows.get_failures(DIALECT, POLICY, "s"), answer(HISTORY))
+    ran = play(get_failures(SERVICE, "s"), answer(HISTORY))
     assert ran.result == {"#1": "no disk"}
 
 
 def test_a_prompt_over_the_limit_is_not_sent() -> None:
     for limit, length in ((1_000, 1_001), (5, 6)):
-        dialect = LlamaCloudDialect(max_prompt_chars=limit)
-        body = ChatMessageRequest(user_message="x" * length)
-        ran = play(flows.stream_turn(dialect, POLICY, "s", body))
-        assert isinstance(ran.error, errors.PromptTooLongError)
-        assert f"{length:,} characters; the service accepts {limit:,}" in str(ran.error)
-        assert ran.sent == []
-        flows.check_turn(dialect, ChatMessageRequest(user_message="x" * limit))
-    flows.check_turn(LlamaCloudDialect(max_prompt_chars=None), ChatMessageRequest(user_message="x" * 100_000))
+        service = Service(LlamaCloudDialect(max_prompt_chars=limit), RetryPolicy())
+        with pytest.raises(errors.PromptTooLongError, match=f"{length:,} characters; the service accepts {limit:,}"):
+            check_turn(service, ChatMessageRequest(user_message="x" * length))
+        check_turn(service, ChatMessageRequest(user_message="x" * limit))
+    endless = Service(LlamaCloudDialect(max_prompt_chars=None), RetryPolicy())
+    check_turn(endless, ChatMessageRequest(user_message="x" * 100_000))

@@ -11,14 +11,15 @@ from hypothesis import given
 
 from meibel_integrations.errors import InvalidInputError, ProtocolError
 from meibel_integrations.models import ChatMessageRequest, CreateSessionRequest
-from meibel_integrations.protocol import events as wire
+from meibel_integrations.protocol import events
 from meibel_integrations.protocol.agents import AgentRef
+from meibel_integrations.protocol.dialects.interface import TurnRequest
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
-from meibel_integrations.protocol.dialects.meibel_evidence import read_evidence
+from meibel_integrations.protocol.dialects.meibel_citations import read_references
 from meibel_integrations.protocol.requests import FilePart
 from meibel_integrations.protocol.sse import SSEEvent
 
-from .test_payloads import JSON
+from .test_lenient_json import JSON
 
 DIALECT = MeibelDialect()
 TEN = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -45,7 +46,7 @@ def test_no_id_can_name_another_route() -> None:
 def test_a_streamed_turn_is_a_form_with_lower_case_booleans() -> None:
     body = ChatMessageRequest(user_message="hi", timeout_seconds=9, include_thinking=True, include_tool_activity=False)
     part = FilePart("file", "a.txt", b"x")
-    request = DIALECT.stream_turn("s", body, [part])
+    request = DIALECT.stream_turn(TurnRequest("s", body, files=(part,)))
     assert (request.path, request.accept, request.repeatable) == ("/sessions/s/chat/stream", "text/event-stream", False)
     assert dict(request.form) == {
         "user_message": "hi",
@@ -58,7 +59,7 @@ def test_a_streamed_turn_is_a_form_with_lower_case_booleans() -> None:
 
 
 def test_a_whole_turn_is_json() -> None:
-    request = DIALECT.send_turn("s", ChatMessageRequest(user_message="hi"))
+    request = DIALECT.send_turn(TurnRequest("s", ChatMessageRequest(user_message="hi")))
     assert (request.path, request.json, request.repeatable) == ("/sessions/s/chat", {"user_message": "hi"}, False)
 
 
@@ -73,7 +74,7 @@ def test_tools_of_a_whole_answer_are_read() -> None:
 
 def test_lists_ask_for_pages_and_filters() -> None:
     assert DIALECT.key_header("k") == {"Meibel-API-Key": "k"}
-    request = DIALECT.list_sessions("a", offset=50, limit=25, status="FAILED")
+    request = DIALECT.list_sessions("a", "50", 25, status="FAILED")
     assert request.query == (("offset", "50"), ("limit", "25"), ("status", "FAILED"))
 
 
@@ -157,37 +158,37 @@ def test_the_last_turns_usage_is_the_last_entry(usage: Any, total: int | None) -
     assert (found.total_tokens if found else None) == total
 
 
-# Evidence
+# References
 
 
 def test_source_ids_name_sources() -> None:
-    evidence = read_evidence(
+    evidence = read_references(
         {
             "sources": [{"source_id": 7, "title": "A", "page": 3}, {"source_id": "8", "title": "B", "score": 0.5}],
             "citations": [{"position": 5, "source_ids": [8, 7]}, {"position": 2, "source_ids": [9]}],
         }
     )
-    assert [(m.source, m.end) for m in evidence.marks] == [(0, 5), (1, 5)]
+    assert [(m.source, m.end) for m in evidence.citations] == [(0, 5), (1, 5)]
     assert evidence.sources[0].metadata == {"page": 3}
     assert evidence.sources[1].score == 0.5
     assert evidence.problems == ("A citation names the source 9, which the answer does not list.",)
 
 
 def test_without_source_ids_the_order_counts() -> None:
-    evidence = read_evidence(
+    evidence = read_references(
         {"sources": [{"title": "A"}, {"title": "B"}], "citations": [{"position": 1, "source_ids": [1]}]}
     )
-    assert [(m.source, m.end) for m in evidence.marks] == [(1, 1)]
+    assert [(m.source, m.end) for m in evidence.citations] == [(1, 1)]
 
 
 def test_citations_that_describe_their_source_are_merged() -> None:
     item = {"title": "A", "url": "https://x.test", "position": 1}
-    evidence = read_evidence(
+    evidence = read_references(
         {"citations": [item, {**item, "position": 4}, {"title": "B"}, "https://y.test", "C", 7, ""]}
     )
     assert [s.title for s in evidence.sources] == ["A", "B", "https://y.test", "C"]
     assert evidence.sources[2].url == "https://y.test"
-    assert [(m.source, m.start) for m in evidence.marks] == [(0, 1), (0, 4)]
+    assert [(m.source, m.start) for m in evidence.citations] == [(0, 1), (0, 4)]
 
 
 @pytest.mark.parametrize(
@@ -201,8 +202,8 @@ def test_citations_that_describe_their_source_are_merged() -> None:
     ],
 )
 def test_spans_are_read_where_they_are_given(where: Any, span: tuple[int, int]) -> None:
-    evidence = read_evidence({"citations": [{"source_id": 1, **where}], "sources": [{"source_id": 1, "title": "A"}]})
-    assert [(m.start, m.end) for m in evidence.marks] == [span]
+    evidence = read_references({"citations": [{"source_id": 1, **where}], "sources": [{"source_id": 1, "title": "A"}]})
+    assert [(m.start, m.end) for m in evidence.citations] == [span]
 
 
 # Events
@@ -222,13 +223,13 @@ def test_spans_are_read_where_they_are_given(where: Any, span: tuple[int, int]) 
 )
 def test_text_is_found_in_each_form(data: str, text: str, reading: str) -> None:
     event = DIALECT.decode(SSEEvent("message", data))
-    assert isinstance(event, wire.Text)
+    assert isinstance(event, events.TextReceived)
     assert (event.text, event.reading) == (text, reading)
 
 
 def test_the_events_field_wins_over_the_payloads_type() -> None:
     event = DIALECT.decode(SSEEvent("partial_response", '{"type": "text", "data": {"message": "x"}}'))
-    assert isinstance(event, wire.Text)
+    assert isinstance(event, events.TextReceived)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_the_events_field_wins_over_the_payloads_type() -> None:
 )
 def test_an_errors_words_are_found(data: str) -> None:
     event = DIALECT.decode(SSEEvent("error", data))
-    assert isinstance(event, wire.Failed)
+    assert isinstance(event, events.Failed)
     assert event.message == "m"
 
 
@@ -248,7 +249,7 @@ def test_the_completion_keeps_everything_that_rides_on_it() -> None:
         ' "signal_id": "sig", "usage": {"input_tokens": 1, "output_tokens": 2}, "finish_reason": "length"}'
     )
     event = DIALECT.decode(SSEEvent("completion", data))
-    assert isinstance(event, wire.Completed)
+    assert isinstance(event, events.Completed)
     assert event.texts == ("m", "m [1]")
     assert (event.raw_text, event.signal_id, event.finish_reason) == ("m [1]", "sig", "length")
     assert event.follow_up_questions == ["q"]
@@ -259,9 +260,9 @@ def test_the_completion_keeps_everything_that_rides_on_it() -> None:
 
 def test_warnings_and_thinking_without_text() -> None:
     warned = DIALECT.decode(SSEEvent("warning", '{"message": "m"}'))
-    assert isinstance(warned, wire.Warned)
+    assert isinstance(warned, events.Warned)
     assert warned.message == "m"
-    assert isinstance(DIALECT.decode(SSEEvent("thinking", "{}")), wire.Unknown)
+    assert isinstance(DIALECT.decode(SSEEvent("thinking", "{}")), events.Unknown)
 
 
 @given(JSON)
@@ -281,4 +282,4 @@ def test_no_payload_of_any_kind_breaks_the_decoder(value: Any) -> None:
             {"data": value},
             {"citations": value, "sources": value, "content": value, "message": value},
         ):
-            assert isinstance(DIALECT.decode(SSEEvent(kind, json.dumps(payload))), wire.WireEvent)
+            assert isinstance(DIALECT.decode(SSEEvent(kind, json.dumps(payload))), events.TurnEvent)

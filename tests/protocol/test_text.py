@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meibel_integrations.protocol.text import GrowingText, Partials
+from meibel_integrations.protocol.text import Partials, TextAccumulator
 
 # Few letters, so that deltas often look like snapshots and the other way round.
 PIECES = st.lists(st.text(alphabet="ab ", max_size=4), max_size=12)
 
 
 def shown(pieces: list[str], final: list[str], partials: Partials = "auto") -> tuple[list[str], str]:
-    text = GrowingText(partials)
+    text = TextAccumulator(partials)
     steps = [text.partial(piece) for piece in pieces]
     rest, whole, agreed = text.finish(final)
     assert agreed
@@ -42,7 +42,7 @@ def test_snapshots_end_in_the_completion(pieces: list[str]) -> None:
 
 @given(PIECES, st.text(alphabet="ab ", max_size=4))
 def test_everything_shown_before_the_end_is_right_under_both_readings(pieces: list[str], more: str) -> None:
-    text = GrowingText()
+    text = TextAccumulator()
     for piece in pieces:
         text.partial(piece)
     total = "".join(pieces)
@@ -52,17 +52,17 @@ def test_everything_shown_before_the_end_is_right_under_both_readings(pieces: li
 
 
 def test_the_first_piece_is_shown_at_once() -> None:
-    assert GrowingText().partial("Hel") == "Hel"
+    assert TextAccumulator().partial("Hel") == "Hel"
 
 
 def test_the_first_piece_that_cannot_be_a_snapshot_decides_for_deltas() -> None:
-    text = GrowingText()
+    text = TextAccumulator()
     assert [text.partial(p) for p in ["a", "ab", "c"]] == ["a", "", "abc"]
     assert text.partial("c") == "c"
 
 
 def test_fixed_snapshots_are_shown_as_they_grow() -> None:
-    text = GrowingText("snapshot")
+    text = TextAccumulator("snapshot")
     assert [text.partial(p) for p in ["a", "ab", "ab", "abc"]] == ["a", "b", "", "c"]
 
 
@@ -80,13 +80,13 @@ def test_without_a_completion_the_likelier_reading_stands(pieces: list[str], who
 
 
 def test_known_deltas_may_follow_pieces_of_unknown_meaning() -> None:
-    text = GrowingText()
+    text = TextAccumulator()
     assert [text.partial("a"), text.partial("ab"), text.delta("c")] == ["a", "", "abc"]
     assert text.finish(["aabc"]) == ("", "aabc", True)
 
 
 def test_a_block_shows_only_what_its_deltas_did_not() -> None:
-    text = GrowingText()
+    text = TextAccumulator()
     steps = [text.delta("Hel"), text.block("Hello"), text.delta("Se"), text.delta("e"), text.block("See")]
     assert steps == ["Hel", "lo", "\n\nSe", "e", ""]
     assert text.block("Third") == "\n\nThird"
@@ -94,13 +94,13 @@ def test_a_block_shows_only_what_its_deltas_did_not() -> None:
 
 
 def test_a_block_that_contradicts_its_deltas_shows_nothing_more() -> None:
-    text = GrowingText()
+    text = TextAccumulator()
     assert [text.delta("No"), text.block("Yes"), text.delta("")] == ["No", "", ""]
 
 
 @given(st.lists(PIECES.filter("".join), max_size=4), st.data())
 def test_text_arrives_once_whether_as_deltas_as_blocks_or_as_both(blocks: list[list[str]], data: st.DataObject) -> None:
-    text = GrowingText()
+    text = TextAccumulator()
     shown = ""
     for deltas in blocks:
         if data.draw(st.booleans()):
@@ -110,21 +110,21 @@ def test_text_arrives_once_whether_as_deltas_as_blocks_or_as_both(blocks: list[l
 
 
 def test_the_second_form_of_the_completion_is_taken_if_the_first_contradicts() -> None:
-    text = GrowingText()
+    text = TextAccumulator()
     text.partial("See [1]")
     text.partial(" and")
     assert text.finish(["See and more", "See [1] and more"]) == (" more", "See [1] and more", True)
 
 
 def test_a_completion_that_contradicts_stands_but_is_not_shown_over_what_was() -> None:
-    text = GrowingText()
+    text = TextAccumulator()
     text.delta("No")
     assert text.finish(["Yes"]) == ("", "Yes", False)
 
 
 @pytest.mark.parametrize("partials", ["auto", "delta"])
 def test_after_a_lost_piece_only_the_completion_tells_the_rest(partials: Partials) -> None:
-    text = GrowingText(partials)
+    text = TextAccumulator(partials)
     text.partial("a")
     text.lose()
     assert [text.partial("c"), text.delta("d")] == ["", ""]
@@ -132,7 +132,7 @@ def test_after_a_lost_piece_only_the_completion_tells_the_rest(partials: Partial
 
 
 def test_snapshots_make_a_lost_piece_good() -> None:
-    text = GrowingText("snapshot")
+    text = TextAccumulator("snapshot")
     text.partial("a")
     text.lose()
     assert text.partial("abc") == "bc"

@@ -1,205 +1,130 @@
+"""One turn, streamed or whole: acceptance, events, and every way it can end but recovery."""
+
 from __future__ import annotations
 
-import json
+from typing import Any
 
 import pytest
 
-from meibel_integrations.errors import AgentTurnError, StreamInterrupted
-from meibel_integrations.models import Citation
-from meibel_integrations.protocol import events as wire
-from meibel_integrations.protocol.dialects.meibel import MeibelDialect
-from meibel_integrations.protocol.text import Partials
-from meibel_integrations.protocol.turn import Phase, Turn
-
-from .turns import DELTAS, TEXT, fold, guide_event, guide_turn, texts, v2_event, v2_turn
-
-
-def test_both_dialects_give_the_same_events_and_the_same_reply() -> None:
-    v2, reply = fold(v2_turn())
-    guide, guide_reply = fold(guide_turn())
-    assert [(e.type, e.delta) for e in v2 if e.type != "connected"] == [(e.type, e.delta) for e in guide]
-    assert reply is not None
-    assert guide_reply is not None
-    assert reply.model_copy(update={"signal_id": None}) == guide_reply
-    assert reply.signal_id == "sig-1"
+from meibel_integrations import errors
+from meibel_integrations.models import ChatMessageRequest, DoneEvent
+from meibel_integrations.protocol.commands import Accepted, Finish, Read, Send
+from meibel_integrations.protocol.requests import FilePart
+from meibel_integrations.protocol.turn import check_turn, send_turn
+from tests.support.playing import HI, SERVICE, Answer, answer, play, stream, turn
+from tests.support.wire_turns import TEXT, v2_turn
 
 
-def test_a_turn_shows_text_then_citations_then_the_whole_reply() -> None:
-    shown, reply = fold(v2_turn())
-    assert [e.type for e in shown] == ["connected", *["content"] * 4, "citations", "done"]
-    assert texts(shown) == DELTAS
-    assert shown[-1].reply is reply
-    assert reply is not None
-    assert reply.message == TEXT
-    assert reply.citations == [Citation(source=s, start=p, end=p) for s, p in [(0, 13), (0, 25), (1, 25)]]
-    assert [s.title for s in reply.sources] == ["Q4 report", "Notes"]
-    assert reply.usage is not None
-    assert reply.usage.total_tokens == 16
-    assert shown[-2].citations == reply.citations
+def test_without_time_for_another_attempt_the_last_ones_error_stands() -> None:
+    busy = answer({"message": "busy"}, 429)
+    ran = turn(busy, busy, busy, total=0.1)
+    assert isinstance(ran.error, errors.RateLimitError)
+    assert len(ran.sent) == 2
+    ran = turn(errors.NotSentError("x"), total=0)
+    assert isinstance(ran.error, errors.NotSentError)
 
 
-def test_the_whole_answer_reads_like_the_streamed_one() -> None:
-    _, streamed = fold(v2_turn())
-    completion = json.loads(v2_turn()[-1].split(b"data: ")[1])["data"]
-    usage = completion.pop("token_usage")
-    body = {"signal_id": "sig-1", "response": completion, "assistant_response": TEXT, "token_usage": usage}
-    turn = Turn("s-1")
-    turn.apply(MeibelDialect().read_answer(body))
-    assert turn.reply == streamed
+@pytest.mark.parametrize("body", [None, {}, {"error": "x"}, {"response": {"message": None}}], ids=str)
+def test_an_answer_without_a_text_is_none(body: Any) -> None:
+    flow = send_turn(SERVICE, HI)
+    ran = play(flow, answer(body))
+    assert isinstance(ran.error, errors.ProtocolError)
+    assert [r.method for r in ran.sent] == ["POST", "GET"], "it was looked for"
 
 
-@pytest.mark.parametrize("partials", ["auto", "snapshot"])
-def test_snapshots_of_the_text_come_out_as_its_text(partials: Partials) -> None:
-    stream = [v2_event("partial_response", data={"message": TEXT[:n]}) for n in (3, 9, 14)]
-    stream.append(v2_event("completion", data={"message": TEXT}))
-    shown, reply = fold(stream, partials)
-    assert "".join(texts(shown)) == TEXT
-    assert reply is not None
-    assert reply.message == TEXT
+def test_a_turn_that_is_answered_whole() -> None:
+    ran = play(send_turn(SERVICE, HI), answer({"message": "yo"}))
+    assert ran.result.reply.message == "yo"
 
 
-def test_what_nobody_knows_is_passed_on_and_breaks_nothing() -> None:
-    shown, reply = fold(
-        [
-            v2_event("brand_new", whatever=[1]),
-            guide_event(type="also_new"),
-            b"event: odd\ndata: [1, 2]\n\n",
-            b"event: odder\ndata: not json\n\n",
-            b"data: 7\n\n",
-            *v2_turn(),
-        ]
-    )
-    assert [e.message for e in shown if e.type == "unknown"] == ["brand_new", "also_new", "odd", "odder", "message"]
-    assert reply is not None
-    assert reply.message == TEXT
+@pytest.mark.parametrize("failure", [errors.ReadTimeoutError("quiet"), answer({"message": "oops"}, 502)])
+def test_a_turn_that_may_have_run_is_never_sent_again(failure: Any) -> None:
+    for ran in (play(send_turn(SERVICE, HI), failure), turn(failure)):
+        assert isinstance(ran.error, errors.TurnOutcomeUnknown)
+        assert ran.error.session_id == "s-1"
+        assert ran.error.cause is not None
+        assert [r.method for r in ran.sent] == ["POST", "GET"]
 
 
-def test_missing_fields_are_missing_and_no_more() -> None:
-    shown, reply = fold([v2_event("connected"), v2_event("partial_response"), v2_event("completion")])
-    assert [e.type for e in shown] == ["connected", "done"]
-    assert reply is not None
-    assert (reply.message, reply.citations, reply.sources, reply.usage, reply.signal_id) == ("", [], [], None, None)
+def test_a_turn_that_never_arrived_is_sent_again() -> None:
+    ran = turn(errors.NotSentError("x"), stream(*v2_turn()))
+    assert isinstance(ran.result, DoneEvent)
+    assert len(ran.sent) == 2
 
 
-def test_nothing_counts_after_the_end() -> None:
-    shown, reply = fold([*v2_turn(), *v2_turn(), v2_event("error", message="late")])
-    assert [e.type for e in shown].count("done") == 1
-    assert reply is not None
-    assert reply.message == TEXT
+def test_a_turn_that_never_arrives_is_told_as_such() -> None:
+    ran = turn(*[errors.NotSentError("x")] * 3)
+    assert isinstance(ran.error, errors.NotSentError)
+    ran = play(send_turn(SERVICE, HI), *[errors.NotSentError("x")] * 3)
+    assert isinstance(ran.error, errors.NotSentError)
 
 
-def test_a_reported_failure_carries_what_had_arrived() -> None:
-    with pytest.raises(AgentTurnError, match="out of tokens") as caught:
-        fold([*v2_turn()[:3], v2_event("error", message="out of tokens")])
-    error = caught.value
-    assert (error.partial_text, error.signal_id, error.session_id, error.phase) == (
-        "Revenue grew.",
-        "sig-1",
-        "s-1",
-        Phase.FAILED,
-    )
+@pytest.mark.parametrize("message", ["", "  \n", "\ud800"])
+def test_a_message_that_cannot_be_sent_is_refused(message: str) -> None:
+    with pytest.raises(errors.InvalidInputError):
+        check_turn(SERVICE, ChatMessageRequest.model_construct(user_message=message))
 
 
-def test_an_event_that_cannot_be_read_holds_the_text_back_until_the_completion() -> None:
-    stream = v2_turn()
-    stream[2] = b"event: partial_response\ndata: {broken\n\n"
-    shown, reply = fold(stream)
-    assert texts(shown) == ["Reve", "nue grew. Costs fell."]
-    assert reply is not None
-    assert reply.message == TEXT
-    assert reply.warnings == ["An event of type 'partial_response' could not be read."]
+def test_acceptance_is_told_before_anything_is_read() -> None:
+    ran = turn(stream(*v2_turn()))
+    assert [type(c) for c in ran.commands[:3]] == [Send, Accepted, Read]
+    assert ran.result.reply.message == TEXT
 
 
-def test_an_unreadable_event_without_a_whole_text_at_the_end_is_no_answer() -> None:
-    stream = [guide_event(type="content", delta="a"), b"data: {broken\n\n", guide_event(type="done")]
-    with pytest.raises(StreamInterrupted) as caught:
-        fold(stream)
-    assert caught.value.partial_text == "a"
+def test_the_connection_is_given_up_before_the_last_event_is_shown() -> None:
+    ran = turn(stream(*v2_turn(), b": more\n\n"))
+    assert type(ran.commands[-1]) is Finish
+    assert isinstance(ran.result, DoneEvent)
+    assert not any(isinstance(event, DoneEvent) for event in ran.emitted), "the caller shows it, when it is noted"
 
 
-def test_a_completion_that_contradicts_the_stream_stands_with_a_warning() -> None:
-    shown, reply = fold([guide_event(type="content", delta="No"), guide_event(type="done", message="Yes")])
-    assert reply is not None
-    assert reply.message == "Yes"
-    assert [e.type for e in shown] == ["content", "warning", "done"]
-    assert reply.warnings == [shown[1].message]
+def test_files_are_read_before_the_request() -> None:
+    part = FilePart("file", "a", b"x")
+    assert turn(stream(*v2_turn()), read_files=lambda: [part]).sent[0].files == (part,)
 
 
-def test_thinking_and_tools_are_shown_and_collected() -> None:
-    shown, reply = fold(
-        [
-            v2_event("status", content="Searching"),
-            v2_event("thinking", data={"thinking": "Hm"}),
-            v2_event("thinking", data={"delta": "mm."}),
-            v2_event("tool_call", tool_id="t1", tool_name="search", arguments={"q": "x"}, timestamp="now"),
-            v2_event("tool_result", tool_id="t1", result=[1]),
-            v2_event("tool_result", result="lone"),
-            *v2_turn(),
-        ]
-    )
-    assert shown[0].message == "Searching"
-    assert texts(shown, "thinking") == ["Hm", "mm."]
-    assert reply is not None
-    assert reply.thinking == "Hmmm."
-    first, second = reply.tool_activity
-    assert (first.id, first.name, first.arguments, first.result, first.timestamp) == (
-        "t1",
-        "search",
-        {"q": "x"},
-        [1],
-        "now",
-    )
-    assert (second.id, second.name, second.result) == (None, None, "lone")
+@pytest.mark.parametrize(
+    "end",
+    [
+        [],
+        [errors.ConnectionLostError("cut")],
+        [errors.ReadTimeoutError("quiet")],
+        [b"event: completion\ndata: {broken"],
+    ],
+)
+def test_a_stream_that_ends_early_is_an_error_with_the_text_so_far(end: list[Any]) -> None:
+    ran = turn(stream(*v2_turn()[:3], *end))
+    error = ran.error
+    assert isinstance(error, errors.StreamInterrupted)
+    assert (error.partial_text, error.signal_id, error.session_id) == ("Revenue grew.", "sig-1", "s-1")
+    assert "".join(e.delta for e in ran.emitted) == "Revenue grew."
 
 
-def test_thinking_that_was_held_back_comes_out_at_the_end() -> None:
-    stream = [v2_event("thinking", data={"thinking": t}) for t in ("a", "ab")]
-    shown, reply = fold([*stream, v2_event("completion", data={"message": "x", "thinking": "aab"})])
-    assert texts(shown, "thinking") == ["a", "ab"]
-    assert reply is not None
-    assert reply.thinking == "aab"
+def test_a_whole_completion_counts_even_without_its_blank_line() -> None:
+    chunks = v2_turn()
+    assert turn(stream(*chunks[:-1], chunks[-1].rstrip())).result.reply.message == TEXT
 
 
-def test_sources_that_only_a_tool_returned_are_told_if_nothing_was_cited() -> None:
-    turn = Turn("s")
-    source = fold(v2_turn())[1].sources[0]  # type: ignore[union-attr]
-    turn.apply(wire.ToolReturned("t", "search", {}, evidence=wire.Evidence(sources=(source,))))
-    turn.apply(wire.Completed(texts=("x",)))
-    assert turn.reply is not None
-    assert turn.reply.sources == [source]
+def test_a_held_back_text_still_comes_out_of_a_completion_without_its_blank_line() -> None:
+    chunks = v2_turn()
+    ran = turn(stream(chunks[0], chunks[-1].rstrip()))
+    assert "".join(e.delta for e in ran.emitted) == TEXT
 
 
-def test_several_citation_events_add_up() -> None:
-    cite = [{"title": t, "url": f"https://x.test/{t}", "position": i} for i, t in enumerate("ab", 1)]
-    cited = [guide_event(type="citations", citations=[c]) for c in cite]
-    shown, reply = fold([guide_event(type="content", delta="abc"), *cited, guide_event(type="done")])
-    assert reply is not None
-    assert [(c.source, c.end) for c in reply.citations] == [(0, 1), (1, 2)]
-    assert [e.type for e in shown] == ["content", "citations", "done"]
+def test_only_an_event_stream_is_one() -> None:
+    for kind in ({"content-type": "text/html"}, {}):
+        ran = turn(Answer(200, kind, [b"<html>"]))
+        assert isinstance(ran.error, errors.ProtocolError)
+        assert "event stream" in str(ran.error)
 
 
-def test_the_latest_evidence_of_the_partials_stands_if_the_completion_has_none() -> None:
-    data = {
-        "message": "abc",
-        "sources": [{"source_id": 1, "title": "A"}],
-        "citations": [{"position": 3, "source_ids": [1]}],
-    }
-    _, reply = fold([v2_event("partial_response", data=data), v2_event("completion", data={"message": "abc"})])
-    assert reply is not None
-    assert [(c.source, c.end) for c in reply.citations] == [(0, 3)]
+def test_an_encoding_that_was_not_asked_for_interrupts() -> None:
+    ran = turn(stream(*v2_turn(), **{"content-encoding": "br"}))
+    assert isinstance(ran.error, errors.StreamInterrupted)
+    assert "'br'" in str(ran.error)
 
 
-def test_warnings_of_the_wire_are_shown_and_kept() -> None:
-    turn = Turn("s")
-    assert [e.message for e in turn.apply(wire.Warned("one"))] == ["one"]
-    turn.apply(wire.Completed(texts=("x",), warnings=["two"]))
-    assert turn.reply is not None
-    assert turn.reply.warnings == ["one", "two"]
-
-
-def test_a_block_of_text_shows_only_what_is_missing() -> None:
-    turn = Turn("s")
-    turn.apply(wire.Text("Hel", "delta"))
-    assert [e.delta for e in turn.apply(wire.Text("Hello", "block"))] == ["lo"]
-    assert turn.partial_text == "Hello"
-    assert not turn.finished
+def test_an_event_that_is_too_large_interrupts() -> None:
+    ran = turn(stream(*v2_turn()[:2], *[b"data: " + bytes(1024 * 1024)] * 9))
+    assert isinstance(ran.error, errors.StreamInterrupted)
+    assert isinstance(ran.error.cause, errors.ResponseTooLargeError)

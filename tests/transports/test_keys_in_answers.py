@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from meibel_integrations import AsyncMeibelClient, MeibelClient, errors
-from tests.servers import RawServer, json_answer
+from tests.support.servers import RawServer, json_answer
 
 ECHO = json_answer({"message": "the key sk-very-secret is unknown", "detail": {"sent": "sk-very-secret"}}, 401)
 

@@ -5,17 +5,17 @@ Facts that neither tells are assumed and marked so here; nothing was checked aga
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from meibel_integrations.errors import InvalidInputError, ProtocolError
-from meibel_integrations.models import ChatMessageRequest, CreateSessionRequest, Message, Session, Usage
-from meibel_integrations.protocol import events as wire
-from meibel_integrations.protocol import payloads
-from meibel_integrations.protocol.agents import AgentRef
-from meibel_integrations.protocol.dialects.retrieval import read_retrieved
-from meibel_integrations.protocol.payloads import mapping, mappings, text
-from meibel_integrations.protocol.requests import EVENT_STREAM, FilePart, Request, path
+from meibel_integrations.models import Message, Session, Usage
+from meibel_integrations.protocol import events, lenient_json
+from meibel_integrations.protocol.agents import AgentRef, ChatSessionOptions, SessionOptions
+from meibel_integrations.protocol.dialects.interface import Page, TurnRequest
+from meibel_integrations.protocol.dialects.llamacloud_retrieval import read_retrieved
+from meibel_integrations.protocol.lenient_json import mapping, mappings, text
+from meibel_integrations.protocol.requests import EVENT_STREAM, Request, path
 from meibel_integrations.protocol.sse import SSEEvent
 from meibel_integrations.protocol.text import BLOCK_SEPARATOR
 
@@ -55,17 +55,18 @@ class LlamaCloudDialect:
 
     # Requests
 
-    def create_session(self, agent: AgentRef, options: CreateSessionRequest | None) -> Request:
-        """Bound to the agent's indexes, or unbound. Options are Meibel's and have no counterpart here."""
+    def create_session(self, agent: AgentRef, options: SessionOptions | None = None) -> Request:
+        """Bound to the agent's indexes, or unbound."""
+        how = options if isinstance(options, ChatSessionOptions) else ChatSessionOptions()
         body: dict[str, Any] = {}
-        if agent.bound and agent.index_ids:
+        if how.bound and agent.index_ids:
             body["index_ids"] = list(checked_indexes(agent.index_ids))
-        if agent.shared_access is not None:
-            body["shared_access"] = agent.shared_access
+        if how.shared_access is not None:
+            body["shared_access"] = how.shared_access
         return Request("POST", "/api/v1/chat", query=self._scope, json=body, repeatable=True)
 
-    def list_sessions(self, *, page_size: int, page_token: str | None) -> Request:
-        query = (*self._scope, ("page_size", str(page_size)), *((("page_token", page_token),) if page_token else ()))
+    def list_sessions(self, cursor: str | None, page_size: int) -> Request:
+        query = (*self._scope, ("page_size", str(page_size)), *((("page_token", cursor),) if cursor else ()))
         return Request("GET", "/api/v1/chat", query=query, repeatable=True)
 
     def get_session(self, session_id: str) -> Request:
@@ -82,26 +83,23 @@ class LlamaCloudDialect:
         route = path("/api/v1/chat/{session_id}", session_id=session_id)
         return Request("DELETE", route, query=self._scope, repeatable=True, session_id=session_id)
 
-    def stream_turn(
-        self, session_id: str, body: ChatMessageRequest, files: Sequence[FilePart], agent: AgentRef | None = None
-    ) -> Request:
+    def stream_turn(self, turn: TurnRequest) -> Request:
         """``index_ids`` is required with each message; for a bound session they are the bound ones."""
-        if files:
+        if turn.files:
             raise InvalidInputError("LlamaCloud chat takes no files with a message; add them to an index.")
-        agent = agent or AgentRef()
         message: dict[str, Any] = {
-            "index_ids": list(checked_indexes(agent.index_ids or ())),
-            "prompt": body.user_message,
+            "index_ids": list(checked_indexes(turn.agent.index_ids or ())),
+            "prompt": turn.body.user_message,
         }
-        if agent.require_all_indexes:
+        if turn.require_all_indexes:
             message["require_all_indexes"] = True
         return Request(
             "POST",
-            path("/api/v1/chat/{session_id}/messages/stream", session_id=session_id),
+            path("/api/v1/chat/{session_id}/messages/stream", session_id=turn.session_id),
             query=self._scope,
             json=message,
             accept=EVENT_STREAM,
-            session_id=session_id,
+            session_id=turn.session_id,
         )
 
     def _get(self, template: str, session_id: str) -> Request:
@@ -120,12 +118,18 @@ class LlamaCloudDialect:
         job = body.get("job_metadata")
         return Session(
             id=session_id,
-            updated_at=payloads.timestamp(body.get("last_updated_at")),
+            updated_at=lenient_json.timestamp(body.get("last_updated_at")),
             title=text(body.get("generated_title")),
             shared_access=text(body.get("shared_access")),
             index_ids=[i for i in bound if isinstance(i, str)] if isinstance(bound, list) else None,
             job_metadata=job if isinstance(job, dict) else None,
             events=[dict(event) for event in mappings(body.get("events"))],
+        )
+
+    def read_sessions(self, body: Any, cursor: str | None) -> Page:
+        body = mapping(body)
+        return Page(
+            [self.read_session(item) for item in mappings(body.get("items"))], text(body.get("next_page_token"))
         )
 
     def has_ended(self, body: Any) -> bool:
@@ -134,7 +138,7 @@ class LlamaCloudDialect:
 
     def read_last_usage(self, body: Any) -> Usage | None:
         """``job_metadata`` describes the most recent run (SDK)."""
-        return payloads.usage(mapping(body).get("job_metadata"))
+        return lenient_json.usage(mapping(body).get("job_metadata"))
 
     def read_history(self, body: Any) -> list[Message]:
         """One user and one assistant message per finished turn; the answer of one that runs or failed is not there."""
@@ -148,20 +152,20 @@ class LlamaCloudDialect:
     def read_failures(self, body: Any) -> Mapping[str, str]:
         return {f"#{place}": turn.error for place, turn in enumerate(_turns(body)) if turn.error is not None}
 
-    def decode(self, event: SSEEvent) -> wire.WireEvent:
+    def decode(self, event: SSEEvent) -> events.TurnEvent:
         """The payload's ``type`` tells the kind; ``event:`` says only whether it is a delta or a whole event."""
         try:
-            data = payloads.parse(event.data)
+            data = lenient_json.parse(event.data)
         except ValueError:
-            return wire.Undecodable(event.type, event.data)
+            return events.Undecodable(event.type, event.data)
         if not isinstance(data, dict):
-            return wire.Unknown(event.type, data)
+            return events.Unknown(event.type, data)
         kind = text(data.get("type")) or event.type
         read = _READERS.get(kind)
-        return wire.Unknown(kind, data) if read is None else read(data)
+        return events.Unknown(kind, data) if read is None else read(data)
 
 
-def checked_indexes(index_ids: Sequence[str]) -> Sequence[str]:
+def checked_indexes(index_ids: tuple[str, ...]) -> tuple[str, ...]:
     """The indexes of a session or a message.
 
     Raises:
@@ -195,7 +199,7 @@ def _turns(body: Any) -> list[_HistoryTurn]:
             found[-1].blocks.append(content)
         elif found and kind == "stop":
             if event.get("is_error"):
-                found[-1].error = payloads.error_message(event)
+                found[-1].error = lenient_json.error_message(event)
             else:
                 found[-1].complete = True
     return found
@@ -208,43 +212,43 @@ def _content(data: Mapping[str, Any]) -> str:
     return text(data.get("content")) or ""
 
 
-def _tool_called(data: Mapping[str, Any]) -> wire.WireEvent:
-    return wire.ToolCalled(
+def _tool_called(data: Mapping[str, Any]) -> events.TurnEvent:
+    return events.ToolCalled(
         text(data.get("call_id")), text(data.get("name")), dict(mapping(data.get("arguments"))), data=data
     )
 
 
-def _tool_returned(data: Mapping[str, Any]) -> wire.WireEvent:
+def _tool_returned(data: Mapping[str, Any]) -> events.TurnEvent:
     name = text(data.get("name"))
     image = data.get("image_attachment")
     sources = read_retrieved(data.get("result"), tool_name=name, image=image if isinstance(image, dict) else None)
-    evidence = wire.Evidence(sources=tuple(sources)) if sources else None
-    return wire.ToolReturned(text(data.get("call_id")), name, data.get("result"), evidence=evidence, data=data)
+    references = events.References(sources=tuple(sources)) if sources else None
+    return events.ToolReturned(text(data.get("call_id")), name, data.get("result"), references=references, data=data)
 
 
-def _warned(data: Mapping[str, Any]) -> wire.WireEvent:
+def _warned(data: Mapping[str, Any]) -> events.TurnEvent:
     """The shape of ``warning`` is not documented."""
-    said = payloads.error_message(data) or _content(data) or text(data.get("text")) or "The service gave a warning."
-    return wire.Warned(said, data)
+    said = lenient_json.error_message(data) or _content(data) or text(data.get("text")) or "The service gave a warning."
+    return events.Warned(said, data)
 
 
-def _stopped(data: Mapping[str, Any]) -> wire.WireEvent:
+def _stopped(data: Mapping[str, Any]) -> events.TurnEvent:
     """The end of a turn. Whether ``usage`` counts the turn or the session is not documented; it is passed on."""
     if data.get("is_error"):
-        return wire.Failed(payloads.error_message(data), data=data)
-    skipped = [i for i in payloads.sequence(data.get("skipped_index_ids")) if isinstance(i, str)]
+        return events.Failed(lenient_json.error_message(data), data=data)
+    skipped = [i for i in lenient_json.sequence(data.get("skipped_index_ids")) if isinstance(i, str)]
     warnings = [f"These indexes could not be queried: {', '.join(skipped)}."] if skipped else []
-    return wire.Completed(
-        usage=payloads.usage(data.get("usage")), warnings=warnings, skipped_index_ids=skipped, data=data
+    return events.Completed(
+        usage=lenient_json.usage(data.get("usage")), warnings=warnings, skipped_index_ids=skipped, data=data
     )
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any]], wire.WireEvent]] = {
-    "text_delta": lambda data: wire.Text(_content(data), "delta", None, data),
-    "text": lambda data: wire.Text(_content(data), "block", None, data),
-    "thinking_delta": lambda data: wire.Thinking(_content(data), "delta", data),
-    "thinking": lambda data: wire.Thinking(_content(data), "block", data),
-    "user_input": lambda data: wire.Connected(None, data),
+_READERS: dict[str, Callable[[Mapping[str, Any]], events.TurnEvent]] = {
+    "text_delta": lambda data: events.TextReceived(_content(data), "delta", None, data),
+    "text": lambda data: events.TextReceived(_content(data), "block", None, data),
+    "thinking_delta": lambda data: events.ThinkingReceived(_content(data), "delta", data),
+    "thinking": lambda data: events.ThinkingReceived(_content(data), "block", data),
+    "user_input": lambda data: events.Connected(None, data),
     "tool_call": _tool_called,
     "tool_result": _tool_returned,
     "warning": _warned,

@@ -1,0 +1,1 @@
+"""Where a process, or several, remember their sessions: see ``interface``."""
