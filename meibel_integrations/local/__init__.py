@@ -13,19 +13,19 @@ if any(find_spec(name) is None for name in ("starlette", "uvicorn", "python_mult
     raise ImportError('The local service needs its extra: pip install "meibel-integrations[local]"')
 
 if TYPE_CHECKING:
-    from meibel_integrations.local.answerers.extractive import ExtractiveAnswerer as ExtractiveAnswerer
+    from meibel_integrations.local.answerers.quoting import QuotingAnswerer as QuotingAnswerer
     from meibel_integrations.local.answerers.scripted import ScriptedAnswerer as ScriptedAnswerer
-    from meibel_integrations.local.runner import LocalMeibel as LocalMeibel
-    from meibel_integrations.local.runner import serve as serve
+    from meibel_integrations.local.embedded import LocalMeibel as LocalMeibel
+    from meibel_integrations.local.embedded import serve as serve
 
 _LAZY = {
-    "ExtractiveAnswerer": "answerers.extractive",
-    "LocalMeibel": "runner",
+    "QuotingAnswerer": "answerers.quoting",
+    "LocalMeibel": "embedded",
     "ScriptedAnswerer": "answerers.scripted",
-    "serve": "runner",
+    "serve": "embedded",
 }
 
-__all__ = ["ExtractiveAnswerer", "LocalMeibel", "ScriptedAnswerer", "serve"]
+__all__ = ["LocalMeibel", "QuotingAnswerer", "ScriptedAnswerer", "serve"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,13 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meibel_integrations import __version__
-from meibel_integrations.local.control import control_routes
+from meibel_integrations.local.context import LOG_ENTRY, Service
+from meibel_integrations.local.http.refusals import HANDLERS, answer_defect, answer_http, refuse
 from meibel_integrations.local.limits import LimitedBody, host_allowed
-from meibel_integrations.local.llamacloud_routes import llamacloud_routes
-from meibel_integrations.local.refusals import HANDLERS, answer_defect, answer_http, refuse
 from meibel_integrations.local.request_log import RequestEntry
-from meibel_integrations.local.routes import meibel_routes
-from meibel_integrations.local.service import LOG_ENTRY, Service
+from meibel_integrations.local.routes.control import control_routes
+from meibel_integrations.local.routes.llamacloud import llamacloud_routes
+from meibel_integrations.local.routes.meibel import meibel_routes
 
 VERSION_HEADER = "X-Meibel-Local"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive
 
-from meibel_integrations.local.refusals import refuse
+from meibel_integrations.local.http.refusals import refuse
 
 MIB = 1024 * 1024
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from meibel_integrations.errors import InvalidInputError
-from meibel_integrations.local.bodies import Upload
+from meibel_integrations.local.http.request_bodies import Upload
 from meibel_integrations.local.store import documents
 from meibel_integrations.local.store.database import Database
 from meibel_integrations.local.store.sessions import FileRow
@@ -21,7 +21,7 @@ def store_uploads(db: Database, tenant: str, session_id: str, uploads: Sequence[
         InvalidInputError: one of them cannot be read, with the reason.
     """
     # Imported when needed: most services never see a file.
-    from meibel_integrations.local.ingest import ingest_upload
+    from meibel_integrations.local.documents import ingest_upload
 
     before = db.read(partial(_paths, tenant=tenant, session_id=session_id))
     files = []

@@ -16,7 +16,7 @@ import pytest
 
 from meibel_integrations import __version__
 from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.base import Delta
+from meibel_integrations.local.answerers.interface import Delta
 from meibel_integrations.local.answerers.scripted import Pause
 
 from .running import run, run_process, run_program, started

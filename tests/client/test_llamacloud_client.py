@@ -13,7 +13,7 @@ import pytest
 
 from meibel_integrations import AsyncLlamaCloudChatClient, LlamaCloudChatClient, errors
 from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.base import Delta, Question
+from meibel_integrations.local.answerers.interface import Delta, Question
 from meibel_integrations.local.answerers.scripted import Pause
 from meibel_integrations.models import ChatEvent, Session
 from tests.hosted import WIRES

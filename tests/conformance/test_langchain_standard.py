@@ -12,7 +12,7 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 
 from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
 from meibel_integrations.local import ScriptedAnswerer
-from meibel_integrations.local.answerers.base import Delta, Done
+from meibel_integrations.local.answerers.interface import Delta, Done
 from tests.hosted import Hosted, serving
 
 # The suites set `temperature` and the like, and use interfaces that LangChain calls beta.

@@ -19,7 +19,7 @@ import llama_cloud
 import pytest
 
 from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.base import Delta
+from meibel_integrations.local.answerers.interface import Delta
 from meibel_integrations.local.answerers.scripted import Pause
 
 CREATE = """

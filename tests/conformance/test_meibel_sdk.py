@@ -12,7 +12,7 @@ import pytest
 from meibel import exceptions, models
 
 from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.base import (
+from meibel_integrations.local.answerers.interface import (
     AnswerCitation,
     AnswerSource,
     Delta,

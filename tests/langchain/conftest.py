@@ -11,7 +11,7 @@ import pytest
 from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
 from meibel_integrations.langchain.base import HostedChatModel
 from meibel_integrations.local import ScriptedAnswerer
-from meibel_integrations.local.answerers.base import (
+from meibel_integrations.local.answerers.interface import (
     AnswerCitation,
     AnswerSource,
     Delta,

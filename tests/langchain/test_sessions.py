@@ -15,7 +15,7 @@ from meibel_integrations import errors
 from meibel_integrations.conversation.heads import HEADS
 from meibel_integrations.langchain.base import HostedChatModel
 from meibel_integrations.local import ScriptedAnswerer
-from meibel_integrations.local.answerers.base import Delta, Question
+from meibel_integrations.local.answerers.interface import Delta, Question
 from meibel_integrations.local.answerers.scripted import Pause
 from tests.hosted import SERVICES, Hosted, only, serving
 

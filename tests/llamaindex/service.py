@@ -14,7 +14,7 @@ from meibel_integrations.llamaindex import (
 )
 from meibel_integrations.llamaindex.base import HostedChatEngine
 from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.base import (
+from meibel_integrations.local.answerers.interface import (
     AnswerCitation,
     AnswerSource,
     Delta,

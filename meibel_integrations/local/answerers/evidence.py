@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from meibel_integrations.local.answerers.base import Passage, Question, Search
 from meibel_integrations.local.answerers.followup import Reading, read_question
-from meibel_integrations.local.ingest.document import HEADING_SEPARATOR
-from meibel_integrations.local.retrieval.analysis import Term, stems, terms, words
+from meibel_integrations.local.answerers.interface import Passage, Question, Search
+from meibel_integrations.local.documents.document import HEADING_SEPARATOR
+from meibel_integrations.local.search.analysis import Term, stems, terms, words
 from meibel_integrations.local.store.documents import UPLOAD_URL_PREFIX
 
 _LIMIT = 10

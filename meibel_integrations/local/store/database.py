@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from meibel_integrations.errors import ConfigurationError
-from meibel_integrations.local.store.writing import Job, Outbox, commit, require_transaction
+from meibel_integrations.local.store.group_commit import Job, Outbox, commit, require_transaction
 
 __all__ = ["Database", "Migration", "run_script"]
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from meibel_integrations.errors import SessionBusyError, SessionEndedError
-from meibel_integrations.local.answerers.base import Done
+from meibel_integrations.local.answerers.interface import Done
 from meibel_integrations.local.store.database import run_script
-from meibel_integrations.local.store.steps import LogStep, dump_done, dump_json, dump_steps, load_done, load_steps
+from meibel_integrations.local.store.step_codec import LogStep, dump_done, dump_json, dump_steps, load_done, load_steps
 from meibel_integrations.local.store.tenants import IdSource, now
 
 RUNNING = "RUNNING"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meibel_integrations.local.answerers.base import Delta, Done, Question, Step
+from meibel_integrations.local.answerers.interface import Delta, Done, Question, Step
 from meibel_integrations.local.answerers.scripted import Pause, ScriptedAnswerer
 
 
