@@ -12,25 +12,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meibel_integrations.config import is_loopback
 from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.local.answerers.interface import Answerer
 from meibel_integrations.local.app import create_app
-from meibel_integrations.local.context import Service
+from meibel_integrations.local.context import LocalContext
 from meibel_integrations.local.faults.catalogue import Fault, FaultName, Faults
-from meibel_integrations.local.http.auth import Keys
 from meibel_integrations.local.http_server import ServerThread, address_of, bind
-from meibel_integrations.local.limits import Limits, is_loopback
+from meibel_integrations.local.limits import Limits
 from meibel_integrations.local.request_log import RequestLog
 from meibel_integrations.local.routes.meibel import BASE_PATH
-from meibel_integrations.local.store import sessions, tenants
+from meibel_integrations.local.store import sessions, tenants, turn_log
 from meibel_integrations.local.store.database import Database
-from meibel_integrations.local.store.process_lock import ServingLock
-from meibel_integrations.local.store.tenants import DEFAULT_TENANT, AgentRow, IdSource
-from meibel_integrations.local.turns.runner import TurnEngine
-from meibel_integrations.local.wires.interface import DialectName, wire_for
+from meibel_integrations.local.store.process_lock import ProcessLock
+from meibel_integrations.local.store.tenants import DEFAULT_TENANT, AgentRow, IdSource, Keys
+from meibel_integrations.local.turns.runner import TurnRunner
+from meibel_integrations.local.wires.guide import GuideWire
+from meibel_integrations.local.wires.interface import DialectName
+from meibel_integrations.local.wires.v2 import V2Wire
 
 if TYPE_CHECKING:
-    from meibel_integrations.local.documents import IngestReport
+    from meibel_integrations.local.documents.report import IngestReport
 
 __all__ = ["LocalMeibel", "serve"]
 
@@ -157,9 +159,9 @@ class LocalMeibel:
             _require_paths(paths)
         db = stack.enter_context(Database(self._database))
         if not db.in_memory:
-            lock = ServingLock(db.path)
+            lock = ProcessLock(db.path)
             stack.callback(lock.release)
-            lock.acquire(lambda: db.write(partial(sessions.fail_running_turns, error="the service ended meanwhile")))
+            lock.acquire(lambda: db.write(partial(turn_log.fail_running_turns, error="the service ended meanwhile")))
         self.keys = db.write(lambda conn: tenants.ensure_keys(conn, self._ids, self._given_key, self._more_keys))
         self.api_key = self.keys[DEFAULT_TENANT]
         agents = self._ensure_agents(db)
@@ -187,7 +189,7 @@ class LocalMeibel:
         for name, paths in self._sources.items():
             if not paths:
                 continue
-            from meibel_integrations.local.documents import ingest_paths
+            from meibel_integrations.local.documents.pipeline import ingest_paths
 
             for tenant in self.keys:
                 report = ingest_paths(
@@ -203,13 +205,13 @@ class LocalMeibel:
 
     def _listen(self, stack: ExitStack, db: Database) -> None:
         listener = stack.enter_context(bind(self._host, self._port))
-        engine = TurnEngine(db, self._ids, self._answerer_of, self._limits)
-        service = Service(
+        runner = TurnRunner(db, self._ids, self._answerer_of, self._limits)
+        context = LocalContext(
             db=db,
             ids=self._ids,
             keys=Keys(self.keys),
-            wire=wire_for(self._dialect),
-            engine=engine,
+            wire=GuideWire() if self._dialect == "guide" else V2Wire(),
+            runner=runner,
             answerer_of=self._answerer_of,
             limits=self._limits,
             log=self._log,
@@ -219,11 +221,11 @@ class LocalMeibel:
         )
 
         async def before_stop() -> None:
-            await engine.aclose(self._grace)
+            await runner.aclose(self._grace)
             self._close_answerers()
 
-        stack.callback(engine.join, _JOIN_SECONDS)
-        server = ServerThread(listener, create_app(service), before_stop)
+        stack.callback(runner.join, _JOIN_SECONDS)
+        server = ServerThread(listener, create_app(context), before_stop)
         address = address_of(listener)
         server.start()
         stack.callback(server.stop)

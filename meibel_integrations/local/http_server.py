@@ -90,7 +90,7 @@ class ServerThread:
 
 
 class _Http(H11Protocol):
-    """Lends the application the connection of each request, to break it on purpose: see ``breaking``."""
+    """Lends the application the connection of each request, to break it on purpose: see ``fault_responses``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

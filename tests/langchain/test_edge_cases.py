@@ -13,9 +13,7 @@ from pydantic import ValidationError
 
 from meibel_integrations import errors
 from meibel_integrations.langchain import ChatMeibel, MeibelChatMessageHistory
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.interface import Delta, Question
-from meibel_integrations.local.answerers.scripted import Pause
+from meibel_integrations.local import Delta, LocalMeibel, Pause, Question, ScriptedAnswerer
 from tests.hosted import SERVICES, Hosted, serving
 
 from .conftest import Make, model_of

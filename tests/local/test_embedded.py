@@ -20,9 +20,7 @@ import psutil
 import pytest
 
 from meibel_integrations.errors import ConfigurationError
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer, serve
-from meibel_integrations.local.answerers.interface import Delta
-from meibel_integrations.local.answerers.scripted import Pause
+from meibel_integrations.local import Delta, LocalMeibel, Pause, ScriptedAnswerer, serve
 
 Start = Callable[..., LocalMeibel]
 MakeApi = Callable[..., Any]

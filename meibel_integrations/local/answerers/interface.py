@@ -6,25 +6,12 @@ Answerers are synchronous generators; the service runs each in a worker thread, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A stretch of a document that retrieval returned. ``score`` is higher for better; ``start`` and ``end`` are
-    character offsets into the document's extracted text, and ``ordinal`` counts the document's passages."""
-
-    document_id: str
-    title: str
-    url: str
-    text: str
-    score: float
-    start: int
-    end: int
-    heading: str = ""
-    ordinal: int | None = None
+from meibel_integrations.local.search.passages import Search
+from meibel_integrations.local.store.steps import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +21,6 @@ class HistoryTurn:
     role: Literal["user", "assistant"]
     text: str
     document_ids: tuple[str, ...] = ()
-
-
-class Search(Protocol):
-    """Search over the documents of this agent and the files uploaded in this session."""
-
-    def __call__(self, query: str, *, limit: int = 10, document_ids: Sequence[str] | None = None) -> list[Passage]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,78 +35,6 @@ class Question:
     include_thinking: bool = False
     include_tool_activity: bool = False
     whole_passages: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """A line about what is going on."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Thinking:
-    """A piece of reasoning (a delta)."""
-
-    delta: str
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A tool starts. ``id`` is unique within the turn."""
-
-    id: str
-    name: str
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """A tool is done. ``result`` is JSON."""
-
-    id: str
-    name: str
-    result: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """The next piece of the answer's text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerSource:
-    """A source of the answer; its index in ``Done.sources`` is what citations name."""
-
-    title: str
-    url: str | None
-    snippet: str | None
-    score: float | None
-    document_id: str | None
-    tool_name: str | None = "search"
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerCitation:
-    """``position`` counts characters of the answer's text (all deltas joined); ``sources`` index ``Done.sources``."""
-
-    position: int
-    sources: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The end of an answer, exactly once and last. The text is what the deltas said."""
-
-    sources: tuple[AnswerSource, ...] = ()
-    citations: tuple[AnswerCitation, ...] = ()
-    follow_up_questions: tuple[str, ...] = ()
-    usage: dict[str, int] = field(default_factory=dict)
-
-
-Step = Status | Thinking | ToolCall | ToolResult | Delta | Done
 
 
 class Answerer(Protocol):

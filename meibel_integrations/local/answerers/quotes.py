@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from meibel_integrations.local.answerers.evidence import Evidence, is_titled
-from meibel_integrations.local.answerers.interface import Passage
 from meibel_integrations.local.answerers.prose import render
 from meibel_integrations.local.answerers.sentences import Unit, listed_names, units
-from meibel_integrations.local.documents.document import HEADING_SEPARATOR
 from meibel_integrations.local.search.analysis import Term, stems
+from meibel_integrations.local.search.passages import Passage
+from meibel_integrations.local.store.documents import HEADING_SEPARATOR
 
 _DOCUMENTS = 4  # of how many documents the sentences are compared
 _CLOSE_ENOUGH = 0.6  # a later document is considered when it scores at least this share of the best

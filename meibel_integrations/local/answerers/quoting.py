@@ -12,23 +12,22 @@ from typing import Any
 
 from meibel_integrations.local.answerers.evidence import Evidence, find_evidence, telling_terms
 from meibel_integrations.local.answerers.followup import is_pleasantry
-from meibel_integrations.local.answerers.interface import (
+from meibel_integrations.local.answerers.interface import Question
+from meibel_integrations.local.answerers.prose import render
+from meibel_integrations.local.answerers.quotes import Quote, choose_quotes
+from meibel_integrations.local.search.analysis import terms
+from meibel_integrations.local.search.passages import Passage, Search
+from meibel_integrations.local.store.steps import (
     AnswerCitation,
     AnswerSource,
     Delta,
     Done,
-    Passage,
-    Question,
-    Search,
     Status,
     Step,
     Thinking,
     ToolCall,
     ToolResult,
 )
-from meibel_integrations.local.answerers.prose import render
-from meibel_integrations.local.answerers.quotes import Quote, choose_quotes
-from meibel_integrations.local.search.analysis import terms
 
 _MAXIMUM_SOURCES = 5
 _PER_DOCUMENT = 2  # passages of one document among the sources, beyond those that are quoted

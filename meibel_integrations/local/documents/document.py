@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-HEADING_SEPARATOR = " > "
+from meibel_integrations.local.store.documents import HEADING_SEPARATOR
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,65 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from meibel_integrations.errors import InvalidInputError
-from meibel_integrations.local.documents.pipeline import MAX_FILE_BYTES, content_digest, make_record
-from meibel_integrations.local.documents.reading import UnreadableError, looks_binary, too_large
 from meibel_integrations.local.store import documents
+from meibel_integrations.local.store.tenants import now
+from meibel_integrations.local.store.turn_log import FileRow
 
 if TYPE_CHECKING:
     from meibel_integrations.local.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that came with a message."""
+
+    filename: str
+    content_type: str | None
+    data: bytes
+
+
+def store_uploads(db: Database, tenant: str, session_id: str, uploads: Sequence[Upload]) -> list[FileRow]:
+    """Read and index the files of one message: all of them, or none.
+
+    Raises:
+        InvalidInputError: one of them cannot be read, with the reason.
+    """
+    before = db.read(partial(_paths, tenant=tenant, session_id=session_id))
+    files = []
+    for upload in uploads:
+        started = now()
+        try:
+            document_id = ingest_upload(db, tenant, session_id, upload.filename, upload.data)
+        except InvalidInputError:
+            db.write(partial(_remove_new, tenant=tenant, session_id=session_id, keep=before))
+            raise
+        files.append(FileRow(document_id, upload.filename, upload.content_type, started, now()))
+    return files
+
+
+def delete_uploads(conn: sqlite3.Connection, tenant: str, session_ids: Iterable[str]) -> None:
+    """Drop all uploaded files of these sessions."""
+    for session_id in session_ids:
+        _remove_new(conn, tenant, session_id, frozenset())
+
+
+def _paths(conn: sqlite3.Connection, tenant: str, session_id: str) -> frozenset[str]:
+    scopes = documents.find_scopes(conn, tenant, (), session_id)
+    return frozenset(path for scope in scopes for path in documents.document_digests(conn, tenant, scope))
+
+
+def _remove_new(conn: sqlite3.Connection, tenant: str, session_id: str, keep: frozenset[str]) -> None:
+    for scope in documents.find_scopes(conn, tenant, (), session_id):
+        paths = [path for path in documents.document_digests(conn, tenant, scope) if path not in keep]
+        documents.remove_documents(conn, tenant, scope, paths)
 
 
 def ingest_upload(db: Database, tenant: str, session_id: str, filename: str, data: bytes) -> str:
@@ -24,6 +72,10 @@ def ingest_upload(db: Database, tenant: str, session_id: str, filename: str, dat
     Raises:
         InvalidInputError: the file cannot be read; the text says why.
     """
+    # Imported when needed: most services never see a file.
+    from meibel_integrations.local.documents.pipeline import MAX_FILE_BYTES, content_digest, make_record
+    from meibel_integrations.local.documents.reading import UnreadableError, looks_binary, too_large
+
     name = _base_name(filename)
     digest = content_digest(data)
     try:

@@ -1,6 +1,6 @@
 """Faults on request: what a test asks the service to do wrong, for the next turns of its key.
 
-How each is done is in ``breaking``.
+How each is done is in ``fault_responses``.
 """
 
 from __future__ import annotations

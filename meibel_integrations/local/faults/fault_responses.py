@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from meibel_integrations.local.faults.catalogue import Fault, FaultName
 from meibel_integrations.protocol.sse import encode_comment, encode_event
 
-__all__ = ["CONNECTION", "Connection", "broken"]
+__all__ = ["CONNECTION", "BreakableConnection", "broken"]
 
 CONNECTION = "meibel_integrations.connection"
 """The name of the ASGI extension by which the server lends a request's connection."""
@@ -28,7 +28,7 @@ _HUGE_BYTES = 10 * 1024 * 1024
 _END = b"\n\n"
 
 
-class Connection(Protocol):
+class BreakableConnection(Protocol):
     """A request's connection."""
 
     def close(self) -> None:
@@ -68,8 +68,8 @@ def _page(title: str) -> str:
     return f"<!doctype html><html><title>{title}</title><h1>{title}</h1></html>"
 
 
-def _connection(scope: Scope) -> Connection:
-    connection: Connection = scope["extensions"][CONNECTION]
+def _connection(scope: Scope) -> BreakableConnection:
+    connection: BreakableConnection = scope["extensions"][CONNECTION]
     return connection
 
 
@@ -104,7 +104,7 @@ class _Broken(Response):
 class _Pieces:
     """What a breaking response is made of."""
 
-    def __init__(self, fault: Fault, answer: Response, failure: Failure, connection: Connection) -> None:
+    def __init__(self, fault: Fault, answer: Response, failure: Failure, connection: BreakableConnection) -> None:
         self.fault = fault
         self.failure = failure
         self.connection = connection

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 
 from starlette.responses import StreamingResponse
 
-from meibel_integrations.local.turns.runner import LiveTurn
-from meibel_integrations.local.wires.interface import Shown, StreamWire
+from meibel_integrations.local.turns.live_turn import LiveTurn, Shown
+from meibel_integrations.local.wires.interface import StreamWire
 from meibel_integrations.protocol.sse import encode_comment
 
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

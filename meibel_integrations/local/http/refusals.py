@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from meibel_integrations.errors import InvalidInputError, SessionBusyError, SessionEndedError
+from meibel_integrations.local.turns.runner import ClosingError, TooManyTurnsError
 
 LLAMA_CLOUD_PREFIX = "/api/"
 
@@ -75,6 +76,14 @@ async def answer_ended(request: Request, error: Exception) -> Response:
     return refuse(409, "session_ended", str(error)).response(request.url.path)
 
 
+async def answer_closing(request: Request, error: Exception) -> Response:
+    return refuse(503, "closing", str(error)).response(request.url.path)
+
+
+async def answer_full(request: Request, error: Exception) -> Response:
+    return refuse(429, "too_many_turns", str(error), headers={"Retry-After": "1"}).response(request.url.path)
+
+
 async def answer_unreadable(request: Request, error: Exception) -> Response:
     return invalid(["body", "file"], str(error)).response(request.url.path)
 
@@ -100,6 +109,8 @@ async def answer_nobody(_: Request, __: Exception) -> Response:
 
 HANDLERS = {
     ClientDisconnect: answer_nobody,
+    ClosingError: answer_closing,
+    TooManyTurnsError: answer_full,
     Refusal: answer_refusal,
     SessionBusyError: answer_busy,
     SessionEndedError: answer_ended,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
+from meibel_integrations.local.documents.uploads import Upload
 from meibel_integrations.local.http.refusals import invalid, invalid_fields, refuse
 from meibel_integrations.local.limits import Limits
 from meibel_integrations.models import CreateSessionRequest
@@ -85,15 +85,6 @@ class ChatQuery(BaseModel):
 
     page_size: int = Field(default=50, ge=1, le=1000)
     page_token: Annotated[str | None, BeforeValidator(_empty_is_absent)] = None
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A file that came with a message."""
-
-    filename: str
-    content_type: str | None
-    data: bytes
 
 
 async def read_chat(request: Request, limits: Limits, *, files: bool) -> tuple[ChatFields, list[Upload]]:

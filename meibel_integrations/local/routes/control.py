@@ -10,58 +10,59 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from meibel_integrations import __version__
-from meibel_integrations.local.context import Service
+from meibel_integrations.local.context import LocalContext
+from meibel_integrations.local.documents.uploads import delete_uploads
 from meibel_integrations.local.faults.catalogue import FAULTS, Fault
+from meibel_integrations.local.http.endpoints import authenticated, find_session
 from meibel_integrations.local.http.refusals import not_found
 from meibel_integrations.local.http.request_bodies import EndSession, read_model
 from meibel_integrations.local.store import sessions
 from meibel_integrations.local.store.database import Database
-from meibel_integrations.local.turns.runner import TurnEngine
-from meibel_integrations.local.uploads import delete_uploads
+from meibel_integrations.local.turns.runner import TurnRunner
 
 
-def control_routes(service: Service) -> list[Route]:
+def control_routes(context: LocalContext) -> list[Route]:
     """Health is open; everything else needs the key and concerns its tenant only."""
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok", "version": __version__})
 
     async def reset(_: Request, tenant: str) -> Response:
-        await reset_tenant(service.db, service.engine, tenant)
+        await reset_tenant(context.db, context.runner, tenant)
         return Response(status_code=204)
 
     async def requests(_: Request, tenant: str) -> Response:
-        return JSONResponse({"requests": service.log.entries(tenant)})
+        return JSONResponse({"requests": context.log.entries(tenant)})
 
     async def clear_requests(_: Request, tenant: str) -> Response:
-        service.log.clear(tenant)
+        context.log.clear(tenant)
         return Response(status_code=204)
 
     async def end(request: Request, tenant: str) -> Response:
         session_id = request.path_params["session_id"]
         wanted = await read_model(request, EndSession)
-        found = await service.db.awrite(
+        found = await context.db.awrite(
             partial(sessions.end_session, tenant=tenant, session_id=session_id, status=wanted.status)
         )
         if not found:
             raise not_found("session", session_id)
-        session = await service.session(tenant, session_id)
+        session = await find_session(context, tenant, session_id)
         return JSONResponse({"session_id": session_id, "status": session.status})
 
     async def show_faults(_: Request, tenant: str) -> Response:
         return JSONResponse(
-            {"faults": [fault.model_dump() for fault in service.faults.waiting(tenant)], "available": FAULTS}
+            {"faults": [fault.model_dump() for fault in context.faults.waiting(tenant)], "available": FAULTS}
         )
 
     async def add_fault(request: Request, tenant: str) -> Response:
-        service.faults.add(tenant, await read_model(request, Fault))
+        context.faults.add(tenant, await read_model(request, Fault))
         return await show_faults(request, tenant)
 
     async def clear_faults(_: Request, tenant: str) -> Response:
-        service.faults.clear(tenant)
+        context.faults.clear(tenant)
         return Response(status_code=204)
 
-    keyed = service.authenticated
+    keyed = partial(authenticated, context)
     return [
         Route("/_local/health", health, methods=["GET"]),
         Route("/_local/reset", keyed(reset), methods=["POST"]),
@@ -74,11 +75,11 @@ def control_routes(service: Service) -> list[Route]:
     ]
 
 
-async def reset_tenant(db: Database, engine: TurnEngine, tenant: str) -> None:
+async def reset_tenant(db: Database, runner: TurnRunner, tenant: str) -> None:
     """Drop a tenant's sessions and uploads; keep its agents and their documents."""
 
     def drop(conn: sqlite3.Connection) -> None:
         delete_uploads(conn, tenant, sessions.delete_sessions(conn, tenant))
 
-    await engine.stop(tenant, "the service was reset while it answered")
+    await runner.stop(tenant, "the service was reset while it answered")
     await db.awrite(drop)

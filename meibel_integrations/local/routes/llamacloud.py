@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from meibel_integrations.local.context import Service
-from meibel_integrations.local.http.auth import LLAMA_CLOUD_KEY
+from meibel_integrations.local.context import LocalContext
+from meibel_integrations.local.http.endpoints import LLAMA_CLOUD_KEY, authenticated, breakable
 from meibel_integrations.local.http.event_stream import stream_response
 from meibel_integrations.local.http.refusals import invalid, not_found, refuse
 from meibel_integrations.local.http.request_bodies import (
@@ -29,12 +29,11 @@ from meibel_integrations.local.http.request_bodies import (
     read_prompt,
     read_query,
 )
-from meibel_integrations.local.store import chats, sessions
+from meibel_integrations.local.store import chats, sessions, turn_log
 from meibel_integrations.local.store.chats import ChatRow
-from meibel_integrations.local.store.sessions import StepBatch, TurnRow
-from meibel_integrations.local.turns.runner import Reach
+from meibel_integrations.local.store.turn_log import StepBatch, TurnRow
+from meibel_integrations.local.turns.live_turn import Reach, Shown
 from meibel_integrations.local.wires import llamacloud as wire
-from meibel_integrations.local.wires.interface import Shown
 
 CHAT_PATH = "/api/v1/chat"
 
@@ -42,10 +41,10 @@ CHAT_PATH = "/api/v1/chat"
 _SHOWN = Shown(thinking=True, tool_activity=True, passages=True)
 
 
-def llamacloud_routes(service: Service) -> list[Route]:
-    routes = _ChatRoutes(service)
-    keyed = partial(service.authenticated, header=LLAMA_CLOUD_KEY)
-    stream = service.breakable(routes.stream, wire.LlamaCloudStream(), streamed=True)
+def llamacloud_routes(context: LocalContext) -> list[Route]:
+    routes = _ChatRoutes(context)
+    keyed = partial(authenticated, context, header=LLAMA_CLOUD_KEY)
+    stream = breakable(context, routes.stream, wire.LlamaCloudStream(), streamed=True)
     one = f"{CHAT_PATH}/{{session_id}}"
     return [
         Route(CHAT_PATH, keyed(routes.create), methods=["POST"]),
@@ -58,22 +57,22 @@ def llamacloud_routes(service: Service) -> list[Route]:
 
 
 class _ChatRoutes:
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._db = service.db
+    def __init__(self, context: LocalContext) -> None:
+        self._context = context
+        self._db = context.db
 
     # Sessions
 
     async def create(self, request: Request, tenant: str) -> Response:
-        options = await read_chat_options(request, self._service.limits)
-        limit = self._service.limits.max_sessions
+        options = await read_chat_options(request, self._context.limits)
+        limit = self._context.limits.max_sessions
 
         def insert(conn: sqlite3.Connection) -> ChatRow:
             if sessions.count_sessions(conn, tenant) >= limit:
                 raise refuse(429, "too_many_sessions", f"there are {limit} sessions already")
             index_ids = _distinct(options.index_ids or ())
             access = options.shared_access or "read_only"
-            return chats.create_chat(conn, self._service.ids, tenant, index_ids, access)
+            return chats.create_chat(conn, self._context.ids, tenant, index_ids, access)
 
         return JSONResponse(wire.summary(await self._db.awrite(insert)))
 
@@ -105,7 +104,7 @@ class _ChatRoutes:
             chat = chats.find_chat(conn, tenant, session_id)
             if chat is None:
                 return None
-            return chat, sessions.list_turns(conn, tenant, session_id), sessions.list_steps(conn, tenant, session_id)
+            return chat, turn_log.list_turns(conn, tenant, session_id), turn_log.list_steps(conn, tenant, session_id)
 
         found = await self._db.aread(load)
         if found is None:
@@ -115,7 +114,7 @@ class _ChatRoutes:
     async def delete(self, request: Request, tenant: str) -> Response:
         # Looked up first: only the tenant's own session is held.
         session_id = (await self._chat(request, tenant)).session.session_id
-        async with self._service.engine.held(tenant, session_id, "the session was deleted while it answered"):
+        async with self._context.runner.held(tenant, session_id, "the session was deleted while it answered"):
             deleted = await self._db.awrite(partial(chats.delete_chat, tenant=tenant, session_id=session_id))
         if not deleted:
             raise not_found("session", session_id)
@@ -132,10 +131,10 @@ class _ChatRoutes:
 
     async def stream(self, request: Request, tenant: str) -> Response:
         chat = await self._chat(request, tenant)
-        fields = await read_prompt(request, self._service.limits)
+        fields = await read_prompt(request, self._context.limits)
         reach = await self._reach(tenant, chat, fields)
-        live = await self._service.engine.begin(tenant, chat.session, fields.prompt, (), _SHOWN, reach)
-        return stream_response(live, wire.LlamaCloudStream(), _SHOWN, heartbeat=self._service.heartbeat, patience=None)
+        live = await self._context.runner.begin(tenant, chat.session, fields.prompt, (), _SHOWN, reach)
+        return stream_response(live, wire.LlamaCloudStream(), _SHOWN, heartbeat=self._context.heartbeat, patience=None)
 
     async def _reach(self, tenant: str, chat: ChatRow, fields: PromptFields) -> Reach:
         """What the turn searches.

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from meibel_integrations.local.context import Service
+from meibel_integrations.local.context import LocalContext
+from meibel_integrations.local.http.endpoints import authenticated, breakable, find_session
 from meibel_integrations.local.http.event_stream import stream_response
 from meibel_integrations.local.http.refusals import not_found, refuse
 from meibel_integrations.local.http.request_bodies import PageQuery, SessionQuery, read_chat, read_options, read_query
-from meibel_integrations.local.store import sessions, tenants
+from meibel_integrations.local.store import sessions, tenants, turn_log
 from meibel_integrations.local.store.sessions import SessionRow
 from meibel_integrations.local.store.tenants import AgentRow
-from meibel_integrations.local.turns.runner import LiveTurn
-from meibel_integrations.local.wires.interface import Conversation, Shown
+from meibel_integrations.local.turns.live_turn import LiveTurn, Shown
+from meibel_integrations.local.wires.interface import SessionRecord
 from meibel_integrations.local.wires.v2 import AGENT_VERSION
 
 BASE_PATH = "/v2"
 
 
-def meibel_routes(service: Service) -> list[Route]:
-    routes = _MeibelRoutes(service)
-    keyed = service.authenticated
-    chat = service.breakable(routes.chat, service.wire, streamed=False)
-    chat_stream = service.breakable(routes.chat_stream, service.wire, streamed=True)
+def meibel_routes(context: LocalContext) -> list[Route]:
+    routes = _MeibelRoutes(context)
+    keyed = partial(authenticated, context)
+    chat = breakable(context, routes.chat, context.wire, streamed=False)
+    chat_stream = breakable(context, routes.chat_stream, context.wire, streamed=True)
     return [
         Route(f"{BASE_PATH}/agents", keyed(routes.list_agents), methods=["GET"]),
         # Before the routes by id: "name" is a word of the path there, not an agent's id.
@@ -43,9 +45,9 @@ def meibel_routes(service: Service) -> list[Route]:
 
 
 class _MeibelRoutes:
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._db = service.db
+    def __init__(self, context: LocalContext) -> None:
+        self._context = context
+        self._db = context.db
 
     # Agents
 
@@ -98,7 +100,7 @@ class _MeibelRoutes:
             "version": AGENT_VERSION,
             "type": "published",
             # There need not be a language model behind an answer; the answerer is named instead.
-            "llm_model": f"local/{type(self._service.answerer_of(agent.name)).__name__}",
+            "llm_model": f"local/{type(self._context.answerer_of(agent.name)).__name__}",
             "last_execution_status": None,
             "last_execution_time": None,
         }
@@ -123,15 +125,15 @@ class _MeibelRoutes:
         """The options are kept with the session. What they do to an agent is not documented, so nothing is done."""
         options = await read_options(request)
         agent = await self._agent(tenant, agent_id=agent_id, name=name)
-        limit = self._service.limits.max_sessions
+        limit = self._context.limits.max_sessions
 
         def insert(conn: sqlite3.Connection) -> SessionRow:
             if sessions.count_sessions(conn, tenant) >= limit:
                 raise refuse(429, "too_many_sessions", f"there are {limit} sessions already")
             chosen = options.model_dump(exclude_none=True)
-            return sessions.create_session(conn, self._service.ids, tenant, agent.agent_id, chosen)
+            return sessions.create_session(conn, self._context.ids, tenant, agent.agent_id, chosen)
 
-        return JSONResponse(self._service.wire.created(await self._db.awrite(insert)))
+        return JSONResponse(self._context.wire.created(await self._db.awrite(insert)))
 
     async def list_sessions(self, request: Request, tenant: str) -> Response:
         query = read_query(request, SessionQuery)
@@ -154,23 +156,23 @@ class _MeibelRoutes:
         return JSONResponse({"data": data, "total": total, "offset": query.offset, "limit": query.limit})
 
     async def history(self, request: Request, tenant: str) -> Response:
-        return JSONResponse(self._service.wire.history(await self._conversation(request, tenant)))
+        return JSONResponse(self._context.wire.history(await self._conversation(request, tenant)))
 
     async def details(self, request: Request, tenant: str) -> Response:
-        return JSONResponse(self._service.wire.details(await self._conversation(request, tenant)))
+        return JSONResponse(self._context.wire.details(await self._conversation(request, tenant)))
 
-    async def _conversation(self, request: Request, tenant: str) -> Conversation:
+    async def _conversation(self, request: Request, tenant: str) -> SessionRecord:
         session_id = request.path_params["session_id"]
 
-        def load(conn: sqlite3.Connection) -> Conversation | None:
+        def load(conn: sqlite3.Connection) -> SessionRecord | None:
             session = sessions.find_session(conn, tenant, session_id, "meibel")
             if session is None:
                 return None
-            return Conversation(
+            return SessionRecord(
                 session,
-                sessions.list_turns(conn, tenant, session_id),
-                sessions.list_steps(conn, tenant, session_id),
-                sessions.list_files(conn, tenant, session_id),
+                turn_log.list_turns(conn, tenant, session_id),
+                turn_log.list_steps(conn, tenant, session_id),
+                turn_log.list_files(conn, tenant, session_id),
             )
 
         found = await self._db.aread(load)
@@ -182,34 +184,34 @@ class _MeibelRoutes:
 
     async def chat(self, request: Request, tenant: str) -> Response:
         live, shown, timeout = await self._begin(request, tenant, files=False)
-        if not await self._service.engine.wait(live, timeout):
+        if not await self._context.runner.wait(live, timeout):
             # Inferred: neither the status of a turn that takes too long, nor that it goes on, is documented.
             raise refuse(
                 504,
                 "turn_timeout",
                 f"no answer within {timeout} seconds; the turn goes on",
-                **self._service.wire.reference(live.turn.signal_id),
+                **self._context.wire.reference(live.turn.signal_id),
             )
         if live.turn.state != "completed":
-            reference = self._service.wire.reference(live.turn.signal_id)
+            reference = self._context.wire.reference(live.turn.signal_id)
             # Inferred: what a failed turn answers here is not documented.
             raise refuse(500, "turn_failed", live.turn.error or live.lost or "the turn failed", **reference)
-        return JSONResponse(self._service.wire.whole(live.turn, live.batches, shown))
+        return JSONResponse(self._context.wire.whole(live.turn, live.batches, shown))
 
     async def chat_stream(self, request: Request, tenant: str) -> Response:
         live, shown, timeout = await self._begin(request, tenant, files=True)
-        return stream_response(live, self._service.wire, shown, heartbeat=self._service.heartbeat, patience=timeout)
+        return stream_response(live, self._context.wire, shown, heartbeat=self._context.heartbeat, patience=timeout)
 
     async def _begin(self, request: Request, tenant: str, *, files: bool) -> tuple[LiveTurn, Shown, int | None]:
-        session = await self._service.session(tenant, request.path_params["session_id"], "meibel")
-        chat, uploads = await read_chat(request, self._service.limits, files=files)
+        session = await find_session(self._context, tenant, request.path_params["session_id"], "meibel")
+        chat, uploads = await read_chat(request, self._context.limits, files=files)
         shown = Shown(thinking=bool(chat.include_thinking), tool_activity=bool(chat.include_tool_activity))
-        live = await self._service.engine.begin(tenant, session, chat.user_message, uploads, shown)
+        live = await self._context.runner.begin(tenant, session, chat.user_message, uploads, shown)
         return live, shown, chat.timeout_seconds
 
 
 def _summary(conn: sqlite3.Connection, tenant: str, session: SessionRow) -> dict[str, Any]:
-    messages, usage = sessions.count_messages(conn, tenant, session.session_id)
+    messages, usage = turn_log.count_messages(conn, tenant, session.session_id)
     return {
         "session_id": session.session_id,
         "status": session.status,

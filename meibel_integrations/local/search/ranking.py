@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePath
 
-from meibel_integrations.local.documents.document import HEADING_SEPARATOR
 from meibel_integrations.local.search.analysis import Term, split_identifier, stems, words
 from meibel_integrations.local.search.stemming import stem
 from meibel_integrations.local.search.stopwords import STOP_WORDS
-from meibel_integrations.local.store.documents import PassageRow
+from meibel_integrations.local.store.documents import HEADING_SEPARATOR, PassageRow
 
 _SATURATION = 1.2
 _TYPICAL_LENGTH = 180  # stems in an average passage

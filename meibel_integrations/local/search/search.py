@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from meibel_integrations.local.answerers.interface import Passage, Search
 from meibel_integrations.local.search.analysis import Term, terms
+from meibel_integrations.local.search.passages import Passage, Search
 from meibel_integrations.local.search.query import match_any, match_everything, match_term
 from meibel_integrations.local.search.ranking import rank, term_weights
 from meibel_integrations.local.store import documents

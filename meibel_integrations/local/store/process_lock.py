@@ -14,7 +14,7 @@ if sys.platform != "win32":
     import fcntl
 
 
-class ServingLock:
+class ProcessLock:
     """Held from ``acquire`` to ``release``. Where the system has no such locks (Windows), nobody else is assumed."""
 
     def __init__(self, database: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from meibel_integrations.local.answerers.interface import (
+from meibel_integrations.local.store.steps import (
     AnswerCitation,
     AnswerSource,
     Delta,

@@ -14,23 +14,23 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from meibel_integrations.errors import SessionBusyError
-from meibel_integrations.local.answerers.interface import Answerer, HistoryTurn, Question, Step
-from meibel_integrations.local.http.refusals import refuse
-from meibel_integrations.local.http.request_bodies import Upload
+from meibel_integrations.local.answerers.interface import Answerer, Question
+from meibel_integrations.local.documents.uploads import Upload, store_uploads
 from meibel_integrations.local.limits import Limits
-from meibel_integrations.local.store import sessions as store
+from meibel_integrations.local.store import turn_log as store
 from meibel_integrations.local.store.database import Database
-from meibel_integrations.local.store.sessions import FileRow, SessionRow, StepBatch, TurnRow
+from meibel_integrations.local.store.sessions import SessionRow
 from meibel_integrations.local.store.step_codec import LogStep
+from meibel_integrations.local.store.steps import Step
 from meibel_integrations.local.store.tenants import IdSource
-from meibel_integrations.local.turns.answer_thread import AnswererError, AnswerFold, Production
-from meibel_integrations.local.uploads import store_uploads
-from meibel_integrations.local.wires.interface import Shown
-from meibel_integrations.protocol import envelope
+from meibel_integrations.local.store.turn_log import FileRow, StepBatch, TurnRow
+from meibel_integrations.local.turns.answer_fold import AnswererError, AnswerFold
+from meibel_integrations.local.turns.answer_thread import AnswerThread
+from meibel_integrations.local.turns.conversation import read_message, told_by
+from meibel_integrations.local.turns.live_turn import LiveTurn, Reach, Shown
 
 logger = logging.getLogger("meibel_integrations.local")
 
@@ -38,58 +38,15 @@ logger = logging.getLogger("meibel_integrations.local")
 _GROUPING_SECONDS = 0.004
 
 
-def read_message(user_message: str) -> tuple[list[HistoryTurn], str]:
-    """What the user asked, and what the message tells of the conversation before it.
-
-    A message may be an envelope with instructions and a transcript, as the adapters seed a session with. A hosted
-    agent reads it as text; an answerer is given its parts. Instructions mean nothing to answerers that only quote.
-    """
-    blocks = envelope.read(user_message)
-    asked = max((i for i, block in enumerate(blocks) if block.role == "user"), default=None)
-    if asked is None:
-        return [], user_message
-    told = [HistoryTurn(b.role, b.text) for b in blocks[:asked] if b.role == "user" or b.role == "assistant"]
-    return told, blocks[asked].text
+class ClosingError(Exception):
+    """The service is shutting down and begins no further turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Whose documents a turn searches, and which agent (by name) answers it. ``skipped_index_ids`` are indexes that
-    were asked for and cannot be searched."""
-
-    agent_ids: tuple[str, ...]
-    answering: str
-    skipped_index_ids: tuple[str, ...] = ()
+class TooManyTurnsError(Exception):
+    """As many turns run as the service takes."""
 
 
-class LiveTurn:
-    """A turn that runs in this process, as far as it is stored.
-
-    ``batches`` is its event log: only what is committed. ``turn`` is the stored turn, with its outcome once it has
-    one; ``lost`` says why there is none although the turn is over. ``changed`` is set, and replaced, at every change.
-    """
-
-    def __init__(self, tenant: str, session: SessionRow, turn: TurnRow, reach: Reach, production: Production) -> None:
-        self.tenant = tenant
-        self.session = session
-        self.turn = turn
-        self.reach = reach
-        self.production = production
-        self.batches: list[StepBatch] = []
-        self.changed = asyncio.Event()
-        self.ended = False
-        self.lost: str | None = None
-
-    def notify(self) -> None:
-        event, self.changed = self.changed, asyncio.Event()
-        event.set()
-
-    def end(self) -> None:
-        self.ended = True
-        self.notify()
-
-
-class TurnEngine:
+class TurnRunner:
     """Begins turns, runs them, and ends them when the service closes. Lives in one event loop."""
 
     def __init__(self, db: Database, ids: IdSource, answerer_of: Callable[[str], Answerer], limits: Limits) -> None:
@@ -121,7 +78,8 @@ class TurnEngine:
             SessionBusyError: a turn of the session runs, or is just beginning.
             SessionEndedError: the session has a final status.
             InvalidInputError: a file cannot be read; nothing was stored.
-            Refusal: the service is closing or has too many turns.
+            ClosingError: the service is closing.
+            TooManyTurnsError: as many turns run as the service takes.
         """
         self._require_room()
         if session.session_id in self._beginning:
@@ -146,36 +104,34 @@ class TurnEngine:
             )
         finally:
             self._beginning.discard(session.session_id)
-        production = Production(asyncio.get_running_loop(), f"meibel-turn-{turn.turn_id}")
-        return self._run(LiveTurn(tenant, session, turn, reach, production), files, shown)
+        thread = AnswerThread(asyncio.get_running_loop(), f"meibel-turn-{turn.turn_id}")
+        return self._run(LiveTurn(tenant, session, turn, reach, thread), files, shown)
 
     def _require_room(self) -> None:
         if self._closing:
-            raise refuse(503, "closing", "the service is shutting down")
+            raise ClosingError("the service is shutting down")
         if len(self._live) >= self._limits.max_running_turns:
-            raise refuse(
-                429, "too_many_turns", f"{len(self._live)} turns are running already", headers={"Retry-After": "1"}
-            )
+            raise TooManyTurnsError(f"{len(self._live)} turns are running already")
 
     def _run(self, live: LiveTurn, files: Sequence[FileRow], shown: Shown) -> LiveTurn:
-        turn, production = live.turn, live.production
+        turn, thread = live.turn, live.thread
         self._live[turn.turn_id] = live
         self._tasks[turn.turn_id] = asyncio.create_task(self._record(live))
-        self._threads = {thread for thread in self._threads if thread.is_alive()}
-        self._threads.add(production.start(partial(self._answer, live, files, shown)))
+        self._threads = {each for each in self._threads if each.is_alive()}
+        self._threads.add(thread.start(partial(self._answer, live, files, shown)))
         return live
 
     def _answer(self, live: LiveTurn, files: Sequence[FileRow], shown: Shown) -> Iterator[Step]:
         """In the turn's own thread: gather the question, hand it to the answerer."""
         # Imported when needed: a service whose answerer never searches starts without it.
-        from meibel_integrations.local.search import make_search
+        from meibel_integrations.local.search.search import make_search
 
         session = live.session
         turns = self._db.read(partial(store.list_turns, tenant=live.tenant, session_id=session.session_id))
         told, text = read_message(live.turn.user_message)
         question = Question(
             text=text,
-            history=(*_history(turn for turn in turns if turn.turn_id < live.turn.turn_id), *told),
+            history=(*told_by(turn for turn in turns if turn.turn_id < live.turn.turn_id), *told),
             search=make_search(self._db, live.tenant, live.reach.agent_ids, session.session_id),
             uploaded_document_ids=tuple(file.document_id for file in files),
             include_thinking=shown.thinking,
@@ -198,7 +154,7 @@ class TurnEngine:
             self._forget(live)
 
     def _forget(self, live: LiveTurn) -> None:
-        live.production.abandon()
+        live.thread.abandon()
         self._live.pop(live.turn.turn_id, None)
         self._tasks.pop(live.turn.turn_id, None)
         live.end()
@@ -207,7 +163,7 @@ class TurnEngine:
         fold = AnswerFold(self._limits.max_answer_chars)
         ended = False
         while not ended:
-            steps, ended = await live.production.take()
+            steps, ended = await live.thread.take()
             began = time.monotonic()
             first = fold.count
             logged = fold.add(steps)
@@ -270,7 +226,7 @@ class TurnEngine:
         ]
         tasks = [self._tasks[live.turn.turn_id] for live in stopped]
         for live, task in zip(stopped, tasks, strict=True):
-            live.production.abandon()
+            live.thread.abandon()
             live.lost = reason
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -305,14 +261,3 @@ def _write(
         return batch, turn
     ended = store.complete_turn(conn, tenant, turn.turn_id, answer=fold.text, thinking=fold.thinking, done=fold.done)
     return batch, ended or turn
-
-
-def _history(turns: Iterator[TurnRow]) -> Iterator[HistoryTurn]:
-    for turn in turns:
-        told, text = read_message(turn.user_message)
-        yield from told
-        yield HistoryTurn("user", text)
-        if turn.done is not None:
-            cited = {index for citation in turn.done.citations for index in citation.sources}
-            ids = (turn.done.sources[index].document_id for index in sorted(cited))
-            yield HistoryTurn("assistant", turn.answer, tuple(dict.fromkeys(i for i in ids if i is not None)))

@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from meibel_integrations.local.answerers.interface import Delta, Done, Thinking, ToolCall, ToolResult
-from meibel_integrations.local.store.sessions import SessionRow, StepBatch, TurnRow
+from meibel_integrations.local.store.sessions import SessionRow
 from meibel_integrations.local.store.step_codec import LogStep
-from meibel_integrations.local.wires.interface import Conversation, Shown, source_fields, to_json, tool_uses
+from meibel_integrations.local.store.steps import Delta, Done, Thinking, ToolCall, ToolResult
+from meibel_integrations.local.store.turn_log import StepBatch, TurnRow
+from meibel_integrations.local.turns.live_turn import Shown
+from meibel_integrations.local.wires.interface import SessionRecord
+from meibel_integrations.local.wires.shapes import source_fields, to_json, tool_uses
 from meibel_integrations.protocol.sse import encode_event
 
 
@@ -26,17 +29,17 @@ class GuideWire:
     def created(self, session: SessionRow) -> dict[str, Any]:
         return {"id": session.session_id, "agent_id": session.agent_id, "created_at": session.created_at}
 
-    def history(self, conversation: Conversation) -> list[dict[str, Any]]:
+    def history(self, record: SessionRecord) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
-        for turn in conversation.turns:
+        for turn in record.turns:
             messages.append({"role": "user", "message": turn.user_message, "timestamp": turn.started_at})
             if turn.state == "completed":
                 messages.append({"role": "assistant", "message": turn.answer, "timestamp": turn.finished_at})
         return messages
 
-    def details(self, conversation: Conversation) -> dict[str, Any]:
+    def details(self, record: SessionRecord) -> dict[str, Any]:
         """``failed_turns`` is an extension, as in the v2 dialect: at which of the user's messages no answer follows."""
-        session = conversation.session
+        session = record.session
         return {
             "id": session.session_id,
             "agent_id": session.agent_id,
@@ -44,7 +47,7 @@ class GuideWire:
             "status": session.status,
             "failed_turns": [
                 {"turn": number, "message": turn.error, "timestamp": turn.finished_at}
-                for number, turn in enumerate(conversation.turns)
+                for number, turn in enumerate(record.turns)
                 if turn.state == "failed"
             ],
         }

@@ -18,11 +18,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from meibel_integrations.local.answerers.interface import AnswerSource, Delta, Status, Thinking, ToolCall
 from meibel_integrations.local.store.chats import ChatRow, RunRow, run_of
-from meibel_integrations.local.store.sessions import StepBatch, TurnRow
 from meibel_integrations.local.store.step_codec import LogStep
-from meibel_integrations.local.wires.interface import Shown, to_json
+from meibel_integrations.local.store.steps import AnswerSource, Delta, Status, Thinking, ToolCall
+from meibel_integrations.local.store.turn_log import StepBatch, TurnRow
+from meibel_integrations.local.turns.live_turn import Shown
+from meibel_integrations.local.wires.shapes import to_json
 from meibel_integrations.protocol import envelope
 from meibel_integrations.protocol.sse import encode_event
 

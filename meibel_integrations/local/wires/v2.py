@@ -15,19 +15,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from meibel_integrations.local.answerers.interface import Delta, Done, Status, Thinking, ToolCall
-from meibel_integrations.local.store.sessions import FileRow, SessionRow, StepBatch, TurnRow
+from meibel_integrations.local.store.sessions import SessionRow
 from meibel_integrations.local.store.step_codec import LogStep
+from meibel_integrations.local.store.steps import Delta, Done, Status, Thinking, ToolCall
 from meibel_integrations.local.store.tenants import now
-from meibel_integrations.local.wires.interface import (
-    Conversation,
-    Shown,
-    ToolUse,
-    source_fields,
-    text_of,
-    to_json,
-    tool_uses,
-)
+from meibel_integrations.local.store.turn_log import FileRow, StepBatch, TurnRow
+from meibel_integrations.local.turns.live_turn import Shown
+from meibel_integrations.local.wires.interface import SessionRecord
+from meibel_integrations.local.wires.shapes import ToolUse, source_fields, text_of, to_json, tool_uses
 from meibel_integrations.protocol.sse import encode_event
 
 
@@ -46,30 +41,30 @@ class V2Wire:
             "created_at": session.created_at,
         }
 
-    def history(self, conversation: Conversation) -> dict[str, Any]:
+    def history(self, record: SessionRecord) -> dict[str, Any]:
         messages: list[dict[str, Any]] = []
-        for turn in conversation.turns:
+        for turn in record.turns:
             messages.append(_item("user", turn.started_at, turn, message=turn.user_message))
-            for use in tool_uses(conversation.steps.get(turn.turn_id, ())):
+            for use in tool_uses(record.steps.get(turn.turn_id, ())):
                 messages += _tool_items(turn, use)
             if turn.state == "completed":
                 messages.append(_item("assistant", turn.finished_at, turn, message=turn.answer))
-        session = conversation.session
+        session = record.session
         return {
             "agent_id": session.agent_id,
             "agent_name": session.agent_name,
             "version": AGENT_VERSION,
             "messages": messages,
-            "failed_turns": failed_turns(conversation),
+            "failed_turns": failed_turns(record),
         }
 
-    def details(self, conversation: Conversation) -> dict[str, Any]:
-        session = conversation.session
+    def details(self, record: SessionRecord) -> dict[str, Any]:
+        session = record.session
         messages = []
         tools = []
-        for turn in conversation.turns:
+        for turn in record.turns:
             messages.append(_message("user", turn.user_message, turn, turn.started_at))
-            tools += [_tool_entry(use) for use in tool_uses(conversation.steps.get(turn.turn_id, ()))]
+            tools += [_tool_entry(use) for use in tool_uses(record.steps.get(turn.turn_id, ()))]
             if turn.state == "completed":
                 messages.append(_message("assistant", turn.answer, turn, turn.finished_at))
         return {
@@ -80,11 +75,11 @@ class V2Wire:
             "messages": messages,
             "tool_activity": tools,
             "token_usage": [
-                {**turn.done.usage, "signal_id": turn.signal_id} for turn in conversation.turns if turn.done is not None
+                {**turn.done.usage, "signal_id": turn.signal_id} for turn in record.turns if turn.done is not None
             ],
-            "file_parsing": [_file_entry(file) for file in conversation.files],
+            "file_parsing": [_file_entry(file) for file in record.files],
             "result": [],
-            "failed_turns": failed_turns(conversation),
+            "failed_turns": failed_turns(record),
         }
 
     # Whole answers
@@ -158,11 +153,11 @@ def _answer_fields(done: Done) -> dict[str, Any]:
     }
 
 
-def failed_turns(conversation: Conversation) -> list[dict[str, Any]]:
+def failed_turns(record: SessionRecord) -> list[dict[str, Any]]:
     """The turns that have no answer and will get none."""
     return [
         {"signal_id": turn.signal_id, "message": turn.error, "timestamp": turn.finished_at}
-        for turn in conversation.turns
+        for turn in record.turns
         if turn.state == "failed"
     ]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from meibel_integrations.local import HistoryTurn
 from meibel_integrations.local.answerers.followup import classify, read_question
-from meibel_integrations.local.answerers.interface import HistoryTurn
 
 CONTINUES = [
     "And how does it end?",

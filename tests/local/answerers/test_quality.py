@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from meibel_integrations.local.answerers.interface import Delta, Done, HistoryTurn, Question
+from meibel_integrations.local import Delta, Done, HistoryTurn, Question
 from meibel_integrations.local.answerers.quoting import QuotingAnswerer
 from meibel_integrations.local.documents.pipeline import make_record
-from meibel_integrations.local.search import make_search
+from meibel_integrations.local.search.search import make_search
 from meibel_integrations.local.store import documents
 from meibel_integrations.local.store.database import Database
 

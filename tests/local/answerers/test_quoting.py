@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meibel_integrations.local.answerers.interface import (
+from meibel_integrations.local import (
     AnswerSource,
     Delta,
     Done,
@@ -20,8 +20,9 @@ from meibel_integrations.local.answerers.interface import (
     ToolResult,
 )
 from meibel_integrations.local.answerers.quoting import QuotingAnswerer
-from meibel_integrations.local.documents import ingest_topics, ingest_upload
-from meibel_integrations.local.search import make_search
+from meibel_integrations.local.documents.pydoc_topics import ingest_topics
+from meibel_integrations.local.documents.uploads import ingest_upload
+from meibel_integrations.local.search.search import make_search
 from meibel_integrations.local.store.database import Database
 
 

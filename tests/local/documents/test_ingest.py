@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from meibel_integrations.errors import InvalidInputError
-from meibel_integrations.local.documents import IngestReport, ingest_paths, ingest_topics, ingest_upload, reading
-from meibel_integrations.local.search import make_search
+from meibel_integrations.local.documents import reading
+from meibel_integrations.local.documents.pipeline import ingest_paths
+from meibel_integrations.local.documents.pydoc_topics import ingest_topics
+from meibel_integrations.local.documents.report import IngestReport
+from meibel_integrations.local.documents.uploads import ingest_upload
+from meibel_integrations.local.search.search import make_search
 from meibel_integrations.local.store.database import Database
 
 

@@ -14,8 +14,7 @@ from meibel_integrations import AsyncMeibelClient, MeibelClient, errors
 from meibel_integrations.config import Timeouts
 from meibel_integrations.langchain import ChatMeibel
 from meibel_integrations.llamaindex import MeibelChatEngine
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.interface import Delta, Done
+from meibel_integrations.local import Delta, Done, LocalMeibel, ScriptedAnswerer
 from meibel_integrations.local.faults.catalogue import FAULTS, INSTEAD, OF_STREAMS, FaultName
 from tests.faults.clock import FakeClock
 from tests.local.conftest import Api

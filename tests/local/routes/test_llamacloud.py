@@ -14,19 +14,20 @@ from typing import Any
 import httpx
 import pytest
 
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.interface import (
+from meibel_integrations.local import (
     AnswerCitation,
     AnswerSource,
     Delta,
     Done,
+    LocalMeibel,
+    Pause,
+    ScriptedAnswerer,
     Status,
     Step,
     Thinking,
     ToolCall,
     ToolResult,
 )
-from meibel_integrations.local.answerers.scripted import Pause
 from meibel_integrations.local.limits import Limits
 from meibel_integrations.local.store import documents, sessions, tenants
 from meibel_integrations.local.store.database import Database

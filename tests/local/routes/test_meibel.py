@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.limits import Limits, host_allowed
+from meibel_integrations.local.http.front import host_allowed
+from meibel_integrations.local.limits import Limits
 
 Start = Callable[..., LocalMeibel]
 MakeApi = Callable[..., Any]
@@ -90,6 +91,9 @@ def test_the_host_header_must_be_ours(start: Start, api: MakeApi) -> None:
     [
         ("127.0.0.1:80", "127.0.0.1", True),
         ("localhost", "127.0.0.1", True),
+        ("LOCALHOST:80", "127.0.0.1", True),
+        ("app.localhost:80", "127.0.0.1", True),
+        ("evil.example", "docs.localhost", False),
         ("[::1]:80", "::1", True),
         ("[::1]", "localhost", True),
         ("evil.example:80", "127.0.0.1", False),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meibel_integrations.local.documents.pipeline import make_record
-from meibel_integrations.local.search import make_search
+from meibel_integrations.local.search.search import make_search
 from meibel_integrations.local.store import documents
 from meibel_integrations.local.store.database import Database
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from meibel_integrations.local.store.process_lock import ServingLock
+from meibel_integrations.local.store.process_lock import ProcessLock
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such locks there")
 
 
 def test_only_the_first_is_alone(tmp_path: Path) -> None:
     alone = []
-    locks = [ServingLock(str(tmp_path / "x.db")) for _ in range(3)]
+    locks = [ProcessLock(str(tmp_path / "x.db")) for _ in range(3)]
     for number, lock in enumerate(locks):
         lock.acquire(lambda number=number: alone.append(number))
     assert alone == [0]

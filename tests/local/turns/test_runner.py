@@ -16,20 +16,21 @@ from typing import Any
 import httpx
 import pytest
 
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.interface import (
+from meibel_integrations.local import (
     AnswerCitation,
     AnswerSource,
     Delta,
     Done,
+    LocalMeibel,
+    Pause,
     Question,
+    ScriptedAnswerer,
     Status,
     Step,
     Thinking,
     ToolCall,
     ToolResult,
 )
-from meibel_integrations.local.answerers.scripted import Pause
 from meibel_integrations.local.limits import Limits
 
 Start = Callable[..., LocalMeibel]
@@ -346,8 +347,8 @@ def test_blocked_answerers_do_not_starve_others(start: Start, api: MakeApi, unti
 SERVER = """
 import sys, threading
 from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.interface import Delta
-from meibel_integrations.local.answerers.scripted import Pause
+from meibel_integrations.local import Delta
+from meibel_integrations.local import Pause
 local = LocalMeibel(database=sys.argv[1], answerer=ScriptedAnswerer([[Delta("half "), Pause()]]), api_key="k").start()
 print(local.base_url, local.agent_id, flush=True)
 threading.Event().wait()

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from meibel_integrations import MeibelClient
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.interface import (
+from meibel_integrations.local import (
     AnswerCitation,
     AnswerSource,
     Delta,
     Done,
+    LocalMeibel,
+    ScriptedAnswerer,
     Step,
     Thinking,
     ToolCall,
