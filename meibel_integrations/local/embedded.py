@@ -225,7 +225,7 @@ class LocalMeibel:
             self._close_answerers()
 
         stack.callback(runner.join, _JOIN_SECONDS)
-        server = ServerThread(listener, create_app(context), before_stop)
+        server = ServerThread(listener, create_app(context), self._limits, before_stop)
         address = address_of(listener)
         server.start()
         stack.callback(server.stop)

@@ -1,13 +1,17 @@
-"""An HTTP server in a thread of its own, on a socket that is bound before the thread starts."""
+"""An HTTP server in a thread of its own, on a socket that is bound before the thread starts.
+
+The server is plain uvicorn. Every connection stands behind a ``_Connection``, which speaks no HTTP: it closes what is
+silent for too long, keeps the number of connections under a limit, and lends itself to the faults on request.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any
@@ -18,13 +22,27 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.local.faults.fault_responses import CONNECTION
+from meibel_integrations.local.limits import Limits
 
 # A reader that takes nothing more is cut off after this many seconds when the server closes.
-_DRAIN_SECONDS = 2
+_DRAIN_SECONDS = 2.0
 _BACKLOG = 2048
 # Longer than the idle time after which clients drop a pooled connection themselves: whoever closes first while the
 # other is sending breaks a request.
 _KEEP_ALIVE_SECONDS = 75
+_SPARE_FILES = 128  # open files that are left to everything but connections
+_FULL_BODY = b'{"code":"too_many_connections","message":"the local service has no room for another connection"}'
+_FULL = b"\r\n".join(
+    [
+        b"HTTP/1.1 503 Service Unavailable",
+        b"Content-Type: application/json",
+        b"Content-Length: %d" % len(_FULL_BODY),
+        b"Retry-After: 1",
+        b"Connection: close",
+        b"",
+        _FULL_BODY,
+    ]
+)
 
 
 class ServerThread:
@@ -34,9 +52,12 @@ class ServerThread:
     joins it all the same.
     """
 
-    def __init__(self, listener: socket.socket, app: ASGIApp, before_stop: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, listener: socket.socket, app: ASGIApp, limits: Limits, before_stop: Callable[[], Awaitable[None]]
+    ) -> None:
         self._listener = listener
         self._app = app
+        self._connections = _Connections(limits)
         self._before_stop = before_stop
         self._ready: Future[None] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -67,44 +88,190 @@ class ServerThread:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         config = uvicorn.Config(
-            self._app,
-            http=_Http,
+            self._connections.counting(self._app),
+            http=self._connections.accept,  # type: ignore[arg-type]  # a class is called in the same way
             ws="none",
             loop="asyncio",
             lifespan="off",
+            # Nobody stands between the service and its clients whose headers could be believed.
+            proxy_headers=False,
             # The program's logging belongs to the program.
             log_config=None,
             log_level=None,
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
-        server = _Server(config, lambda: self._ready.set_result(None))
+        server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[self._listener]))
+        # uvicorn tells nobody that it has started; it is a matter of a few steps of the loop.
+        while not (server.started or serving.done()):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        if server.started:
+            self._ready.set_result(None)
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        if not serving.done():
-            await self._before_stop()
-            server.exit_now()
-        await serving
+        if serving.done():
+            await serving
+            return
+        await self._before_stop()
+        # uvicorn's own way to stop waits for fixed times, which tests that open and close many services would pay.
+        for listening in server.servers:
+            listening.close()
+        await self._connections.drain(_DRAIN_SECONDS)
+        serving.cancel()
+        await asyncio.wait({serving})
 
 
-class _Http(H11Protocol):
-    """Lends the application the connection of each request, to break it on purpose: see ``fault_responses``."""
+class _Connections:
+    """The open connections of a server.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        app = self.app
+    A connection *waits* while no request of it is being answered. When there are too many connections, the one that
+    has waited longest makes room: nobody who only opens connections can keep others out.
+    """
 
-        async def lend(scope: Scope, receive: Receive, send: Send) -> None:
-            scope.setdefault("extensions", {})[CONNECTION] = self
-            await app(scope, receive, send)
+    def __init__(self, limits: Limits) -> None:
+        self.head_seconds = limits.head_seconds
+        self.idle_seconds = limits.idle_seconds
+        self._most = _connection_limit(limits.max_connections)
+        self._all: set[_Connection] = set()
+        self._waiting: dict[_Connection, None] = {}
+        self._answering = 0
+        self._closing = False
+        self._changed = asyncio.Event()
 
-        self.app = lend
+    def accept(self, **given: Any) -> asyncio.Protocol:
+        """The protocol of a new connection; uvicorn calls this as it calls its own classes."""
+        return _Connection(self, given)
+
+    def counting(self, app: ASGIApp) -> ASGIApp:
+        """The application, telling each connection when a request of it begins and ends."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            connection: _Connection = scope["state"][CONNECTION]
+            connection.request_began()
+            self._waiting.pop(connection, None)
+            self._answering += 1
+            try:
+                await app(scope, receive, send)
+            finally:
+                self._answering -= 1
+                connection.request_ended()
+                self._wait_again(connection)
+                self._changed.set()
+
+        return counted
+
+    def add(self, connection: _Connection) -> bool:
+        """``False``: there is no room for one more."""
+        if len(self._all) >= self._most:
+            longest = next(iter(self._waiting), None)
+            if longest is None:
+                return False
+            self.remove(longest)
+            longest.drop()
+        self._all.add(connection)
+        self._waiting[connection] = None
+        return True
+
+    def remove(self, connection: _Connection) -> None:
+        self._waiting.pop(connection, None)
+        self._all.discard(connection)
+        self._changed.set()
+
+    def _wait_again(self, connection: _Connection) -> None:
+        if self._closing:
+            connection.close()
+        elif connection in self._all:
+            self._waiting[connection] = None
+
+    async def drain(self, seconds: float) -> None:
+        """Close what waits at once, and the rest when it has been answered or ``seconds`` have passed."""
+        self._closing = True
+        for connection in list(self._waiting):
+            connection.close()
+        await self._empty(seconds)
+        # A reader that takes nothing is cut off; the response that waited for it then ends by itself.
+        for connection in list(self._all):
+            connection.drop()
+        await self._empty(seconds)
+
+    async def _empty(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._all or self._answering:
+                    self._changed.clear()
+                    await self._changed.wait()
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: passes everything on to uvicorn's protocol, and watches the clock."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, connections: _Connections, given: dict[str, Any]) -> None:
+        self._connections = connections
+        self._http = H11Protocol(**{**given, "app_state": {CONNECTION: self}})
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._busy = False
+        self._refused = False
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._refused = not self._connections.add(self)
+        if self._refused:
+            transport.write(_FULL)
+            transport.close()
+            return
+        self._close_after(self._connections.head_seconds)
+        self._http.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        # The first bytes of the next request: its head has to be complete before long.
+        if not self._busy and self._timer is None:
+            self._close_after(self._connections.head_seconds)
+        self._http.data_received(data)
+
+    def pause_writing(self) -> None:
+        """The client reads nothing."""
+        self._close_after(self._connections.idle_seconds)
+        self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stop_timer()
+        self._http.resume_writing()
+
+    def eof_received(self) -> None:
+        self._http.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        self._connections.remove(self)
+        if not self._refused:
+            self._http.connection_lost(exc)
+
+    # What the application calls
+
+    def request_began(self) -> None:
+        self._busy = True
+        self._stop_timer()
+
+    def request_ended(self) -> None:
+        self._busy = False
 
     def close(self) -> None:
         """Ends the connection when what was sent has left."""
         self.transport.close()
+
+    def drop(self) -> None:
+        """Ends the connection at once."""
+        self.transport.abort()
 
     def reset(self) -> None:
         """Ends the connection at once, with a reset."""
@@ -112,52 +279,26 @@ class _Http(H11Protocol):
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
         self.transport.abort()
 
+    def _close_after(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_later(seconds, self.drop)
 
-class _Server(uvicorn.Server):
-    """Tells when it is ready, and stops without waiting for its next tick."""
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._tell_ready = ready
-        self._exit = asyncio.Event()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        self._tell_ready()
-
-    async def main_loop(self) -> None:
-        tick = 0
-        while not await self.on_tick(tick):
-            tick = (tick + 10) % 864_000
-            try:
-                async with asyncio.timeout(1.0):
-                    await self._exit.wait()
-            except TimeoutError:
-                continue
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As the base class does it, but without its fixed waits: tests open and close many services."""
-        for server in self.servers:
-            server.close()
-        for listener in sockets or []:
-            listener.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        await self._drained(_DRAIN_SECONDS)
-        # A reader that takes nothing is cut off; the response that waited for it then ends by itself.
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        await self._drained(_DRAIN_SECONDS)
-
-    async def _drained(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        # The base class's state tells nobody when it changes.
-        while (self.server_state.connections or self.server_state.tasks) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-
-    def exit_now(self) -> None:
-        self.should_exit = True
-        self._exit.set()
+def _connection_limit(wanted: int) -> int:
+    """As many connections as wanted, if this process may open so many files."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return wanted
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return wanted
+    return max(16, min(wanted, files - _SPARE_FILES))
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -21,6 +21,10 @@ class Limits:
         max_sessions: per tenant; more are refused with 429.
         max_prompt_chars: of a LlamaCloud ``prompt``.
         max_indexes: of a LlamaCloud session or message.
+        max_connections: open at one time, as far as the process may open so many files. The connection that has
+            waited longest without a request makes room for a new one.
+        head_seconds: from opening a connection, or a request's first byte, to the end of its head.
+        idle_seconds: without a byte, while a request's body is read or a client takes none of its answer.
     """
 
     max_message_chars: int = 200_000
@@ -32,6 +36,9 @@ class Limits:
     max_sessions: int = 100_000
     max_prompt_chars: int = 1_000
     max_indexes: int = 10
+    max_connections: int = 2_000
+    head_seconds: float = 15.0
+    idle_seconds: float = 120.0
 
     def body_limit(self, content_type: str) -> int:
         if content_type.lower().startswith("multipart/form-data"):

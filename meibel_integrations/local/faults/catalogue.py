@@ -97,9 +97,9 @@ class Fault(BaseModel):
     fault: FaultName
     times: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     runs: bool | None = None
-    after: Annotated[int, Field(ge=0)] = 1
+    after: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     seconds: Annotated[float, Field(ge=0, le=3600)] = 0.02
-    retry_after: Annotated[int, Field(ge=0)] = 1
+    retry_after: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     location: str = "http://127.0.0.1:9/"
 
     @model_validator(mode="after")

@@ -20,7 +20,7 @@ from meibel_integrations.protocol.sse import encode_comment, encode_event
 __all__ = ["CONNECTION", "BreakableConnection", "broken"]
 
 CONNECTION = "meibel_integrations.connection"
-"""The name of the ASGI extension by which the server lends a request's connection."""
+"""The name in a request's ``state`` under which the server lends its connection."""
 
 _DRIP_BYTES = 16
 _BOMB_BYTES = 64 * 1024 * 1024
@@ -69,7 +69,7 @@ def _page(title: str) -> str:
 
 
 def _connection(scope: Scope) -> BreakableConnection:
-    connection: BreakableConnection = scope["extensions"][CONNECTION]
+    connection: BreakableConnection = scope["state"][CONNECTION]
     return connection
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -10,6 +12,7 @@ from meibel_integrations.config import is_loopback
 from meibel_integrations.local.context import LocalContext
 from meibel_integrations.local.http.endpoints import LOG_ENTRY
 from meibel_integrations.local.http.refusals import refuse
+from meibel_integrations.local.limits import Limits
 from meibel_integrations.local.request_log import RequestEntry
 
 VERSION_HEADER = "X-Meibel-Local"
@@ -28,7 +31,7 @@ class Front:
         headers = Headers(scope=scope)
         content_type = headers.get("content-type", "")
         entry = RequestEntry(scope["method"], _path(scope), content_type)
-        body = LimitedBody(receive, self._context.limits.body_limit(content_type), self._context.log.body_chars)
+        body = LimitedBody(receive, self._context.limits, content_type, self._context.log.body_chars)
         # Looking at the log, and preparing a test, is not part of what is looked at.
         if not scope["path"].startswith("/_local/"):
             self._context.log.add(entry)
@@ -62,22 +65,36 @@ class LimitedBody:
     the answer comes would otherwise see a broken connection and not the answer.
     """
 
-    def __init__(self, receive: Receive, limit: int, keep: int) -> None:
+    def __init__(self, receive: Receive, limits: Limits, content_type: str, keep: int) -> None:
         self._receive = receive
-        self._limit = limit
-        self._drain = 4 * limit
+        self._limit = limits.body_limit(content_type)
+        self._drain = 4 * self._limit
+        self._patience = limits.idle_seconds
         self._keep = keep
         self._size = 0
+        self._complete = False
         self.beginning = bytearray()
 
     async def __call__(self) -> Message:
-        message = await self._receive()
-        self._count(message)
+        message = await self._next()
         while self._size > self._limit:
             if not message.get("more_body", False) or self._size > self._drain:
                 raise refuse(413, "body_too_large", f"the request's body is longer than {self._limit} bytes")
-            message = await self._receive()
-            self._count(message)
+            message = await self._next()
+        return message
+
+    async def _next(self) -> Message:
+        if self._complete:
+            # From here on, only the end of the connection is heard, which may take as long as it likes.
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._patience):
+                message = await self._receive()
+        except TimeoutError:
+            stalled = f"no byte of the request's body came for {self._patience:g} seconds"
+            raise refuse(408, "body_stalled", stalled, headers={"Connection": "close"}) from None
+        self._count(message)
+        self._complete = not message.get("more_body", False)
         return message
 
     def _count(self, message: Message) -> None:

@@ -32,6 +32,10 @@ def _storable(text: str) -> str:
     return text
 
 
+# What SQLite can count, and a wait that a clock can add to its time.
+_LARGEST = 2**63 - 1
+_YEAR = 365 * 24 * 3600
+
 _Text = Annotated[str, AfterValidator(_storable)]
 # A form has no null: an empty field stands for it. Booleans come as true, True or 1.
 _Flag = Annotated[bool | None, BeforeValidator(_empty_is_absent)]
@@ -41,7 +45,7 @@ class ChatFields(BaseModel):
     """The fields of one chat message."""
 
     user_message: _Text
-    timeout_seconds: Annotated[int | None, Field(ge=1), BeforeValidator(_empty_is_absent)] = None
+    timeout_seconds: Annotated[int | None, Field(ge=1, le=_YEAR), BeforeValidator(_empty_is_absent)] = None
     include_thinking: _Flag = None
     include_tool_activity: _Flag = None
 
@@ -49,7 +53,7 @@ class ChatFields(BaseModel):
 class SessionQuery(BaseModel):
     """How an agent's sessions are listed. The default of ``limit`` is inferred."""
 
-    offset: int = Field(default=0, ge=0)
+    offset: int = Field(default=0, ge=0, le=_LARGEST)
     limit: int = Field(default=50, ge=1, le=1000)
     sort_by: Literal["start_time", "status"] = "start_time"
     sort_order: Literal["asc", "desc"] = "desc"
@@ -57,7 +61,7 @@ class SessionQuery(BaseModel):
 
 
 class PageQuery(BaseModel):
-    offset: int = Field(default=0, ge=0)
+    offset: int = Field(default=0, ge=0, le=_LARGEST)
     limit: int = Field(default=50, ge=1, le=1000)
 
 

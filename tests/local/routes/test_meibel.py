@@ -343,3 +343,21 @@ def test_httpx_does_not_follow_or_retry_here(start: Start) -> None:
         404,
         {"detail": "GET /api/v1/files is not emulated by the local service of meibel-integrations"},
     )
+
+
+def test_numbers_that_nothing_can_count_with_are_refused(start: Start, api: MakeApi) -> None:
+    client = api(start())
+    agent = client.local.agent_id
+    for path in (f"/agents/{agent}/sessions", "/agents"):
+        assert client.http.get(path, params={"offset": str(2**63 - 1)}).json()["data"] == []
+        refused = client.http.get(path, params={"offset": str(2**63)})
+        assert refused.status_code == 422
+        assert refused.json()["detail"][0]["loc"] == ["query", "offset"]
+    session = client.session()
+    for timeout in ("9" * 400, str(10**9)):
+        refused = client.http.post(
+            f"/sessions/{session}/chat/stream", data={"user_message": "q", "timeout_seconds": timeout}
+        )
+        assert refused.status_code == 422
+        assert refused.json()["detail"][0]["loc"] == ["body", "timeout_seconds"]
+    assert client.history(session)["messages"] == []
