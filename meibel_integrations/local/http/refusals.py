@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from meibel_integrations.errors import InvalidInputError, SessionBusyError, SessionEndedError
+from meibel_integrations.local.store.database import StorageError
 from meibel_integrations.local.turns.runner import ClosingError, TooManyTurnsError
 
 LLAMA_CLOUD_PREFIX = "/api/"
@@ -76,6 +77,12 @@ async def answer_ended(request: Request, error: Exception) -> Response:
     return refuse(409, "session_ended", str(error)).response(request.url.path)
 
 
+async def answer_storage(request: Request, error: Exception) -> Response:
+    """The database file is at fault, and nothing of the request was stored."""
+    assert isinstance(error, StorageError)
+    return refuse(507 if error.full else 503, "storage_failed", str(error)).response(request.url.path)
+
+
 async def answer_closing(request: Request, error: Exception) -> Response:
     return refuse(503, "closing", str(error)).response(request.url.path)
 
@@ -115,4 +122,5 @@ HANDLERS = {
     SessionBusyError: answer_busy,
     SessionEndedError: answer_ended,
     InvalidInputError: answer_unreadable,
+    StorageError: answer_storage,
 }

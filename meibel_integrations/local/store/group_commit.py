@@ -1,111 +1,95 @@
-"""Group commit: many writes, one transaction, each with its own outcome.
-
-Writes from an event loop wait in an ``Outbox`` while the loop's previous ones are being committed and then travel
-together: under load the loop and the writer thread meet once per commit and not once per write.
-"""
+"""Group commit: writes that wait at the same moment share one transaction, and with it one ``fsync``."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
 
-class Job:
-    """One write and what became of it."""
+class Write(NamedTuple):
+    """A function of a connection, and the future of what it returns: a thread's, or an event loop's."""
 
-    def __init__(self, fn: Callable[[sqlite3.Connection], Any]) -> None:
-        self._fn = fn
-        self._result: Any = None
-        self.error: BaseException | None = None
-
-    def run(self, conn: sqlite3.Connection) -> None:
-        """Run inside a savepoint: a failure undoes this write only, and the others go on."""
-        conn.execute("SAVEPOINT job")
-        try:
-            self._result = self._fn(conn)
-            require_transaction(conn)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller who waits for it
-            self.error = error
-            if conn.in_transaction:
-                conn.execute("ROLLBACK TO job")
-            else:
-                conn.execute("BEGIN IMMEDIATE")
-                return
-        conn.execute("RELEASE job")
-
-    def outcome(self) -> Any:
-        if self.error is not None:
-            raise self.error
-        return self._result
+    fn: Callable[[sqlite3.Connection], Any]
+    future: Future[Any] | asyncio.Future[Any]
 
 
-def commit(conn: sqlite3.Connection, jobs: Sequence[Job]) -> None:
-    """Run the jobs in one transaction. Afterwards each has its result or its error, and what succeeded is durable."""
+class Outcome(NamedTuple):
+    """What a write returned, or why it failed."""
+
+    result: Any = None
+    error: Exception | None = None
+
+
+def commit(conn: sqlite3.Connection, writes: Sequence[Write]) -> None:
+    """Run the writes in one transaction, then settle their futures: what succeeded is durable by then.
+
+    A write that raises is undone by its savepoint and fails alone. When the transaction itself breaks (a full disk
+    makes SQLite give it up), nothing of the group was stored, and the whole group fails. A write that was cancelled
+    while it waited is not run.
+    """
+    wanted = [write for write in writes if not write.future.cancelled()]
     try:
         conn.execute("BEGIN IMMEDIATE")
-        for job in jobs:
-            job.run(conn)
+        outcomes = [_attempt(conn, write.fn) for write in wanted]
         conn.execute("COMMIT")
-    except sqlite3.Error as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
         if conn.in_transaction:
             conn.execute("ROLLBACK")
-        for job in jobs:
-            job.error = job.error or error
+        outcomes = [Outcome(error=error)] * len(wanted)
+    # An event loop is woken once for all that it waits for: under load, waking it costs more than a write.
+    of_loops: dict[asyncio.AbstractEventLoop, list[tuple[Any, Outcome]]] = defaultdict(list)
+    for write, outcome in zip(wanted, outcomes, strict=True):
+        if isinstance(write.future, Future):
+            _settle([(write.future, outcome)])
+        else:
+            of_loops[write.future.get_loop()].append((write.future, outcome))
+    for loop, settled in of_loops.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and with it everybody who waited
+            loop.call_soon_threadsafe(_settle, settled)
+
+
+def _settle(settled: Sequence[tuple[Any, Outcome]]) -> None:
+    for future, outcome in settled:
+        if future.cancelled():
+            continue
+        if outcome.error is not None:
+            future.set_exception(outcome.error)
+        else:
+            future.set_result(outcome.result)
+
+
+def _attempt(conn: sqlite3.Connection, fn: Callable[[sqlite3.Connection], Any]) -> Outcome:
+    conn.execute("SAVEPOINT one")
+    try:
+        outcome = Outcome(fn(conn))
+    except Exception as error:
+        if not conn.in_transaction:
+            raise
+        conn.execute("ROLLBACK TO one")
+        outcome = Outcome(error=error)
+    require_transaction(conn)
+    conn.execute("RELEASE one")
+    return outcome
 
 
 def require_transaction(conn: sqlite3.Connection) -> None:
+    """See that a function which was not to commit has not."""
     if not conn.in_transaction:
         raise RuntimeError("a write function must not commit; use run_script instead of executescript")
 
 
-class Outbox:
-    """The writes of one event loop on their way to the writer thread."""
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, submit: Callable[[list[Job], Callable[[], object]], None]
-    ) -> None:
-        self.loop = loop
-        self._submit = submit
-        self._waiting: list[tuple[Job, asyncio.Future[Any]]] = []
-        self._sent: list[tuple[Job, asyncio.Future[Any]]] = []
-
-    def add(self, job: Job) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = self.loop.create_future()
-        self._waiting.append((job, future))
-        if not self._sent:
-            self._send()
-        return future
-
-    def _send(self) -> None:
-        # Whoever was cancelled while waiting here never wrote anything.
-        self._sent = [(job, future) for job, future in self._waiting if not future.cancelled()]
-        self._waiting = []
-        if not self._sent:
-            return
-        try:
-            self._submit([job for job, _ in self._sent], self._settled)
-        except RuntimeError as error:
-            sent, self._sent = self._sent, []
-            for _, future in sent:
-                future.set_exception(error)
-
-    def _settled(self) -> None:
-        """In the writer thread."""
-        try:
-            self.loop.call_soon_threadsafe(self._deliver)
-        except RuntimeError:
-            return  # the loop is closed, and with it everybody who waited
-
-    def _deliver(self) -> None:
-        sent, self._sent = self._sent, []
-        for job, future in sent:
-            if future.done():
-                continue
-            if job.error is not None:
-                future.set_exception(job.error)
-            else:
-                future.set_result(job.outcome())
-        if self._waiting:
-            self._send()
+def run_script(conn: sqlite3.Connection, script: str) -> None:
+    """Run several statements inside the transaction that is open."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            conn.execute(statement)
+            statement = ""
+    if statement.strip():
+        conn.execute(statement)

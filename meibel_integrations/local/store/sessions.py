@@ -11,7 +11,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from meibel_integrations.local.store.database import run_script
+from meibel_integrations.local.store.group_commit import run_script
 from meibel_integrations.local.store.tenants import IdSource, now
 
 RUNNING = "RUNNING"

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from meibel_integrations.local.store.database import run_script
+from meibel_integrations.local.store.group_commit import run_script
 
 DEFAULT_TENANT = "default"
 

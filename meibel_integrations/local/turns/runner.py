@@ -21,7 +21,7 @@ from meibel_integrations.local.answerers.interface import Answerer, Question
 from meibel_integrations.local.documents.uploads import Upload, store_uploads
 from meibel_integrations.local.limits import Limits
 from meibel_integrations.local.store import turn_log as store
-from meibel_integrations.local.store.database import Database
+from meibel_integrations.local.store.database import Database, StorageError
 from meibel_integrations.local.store.sessions import SessionRow
 from meibel_integrations.local.store.step_codec import LogStep
 from meibel_integrations.local.store.steps import Step
@@ -58,6 +58,7 @@ class TurnRunner:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._threads: set[threading.Thread] = set()
         self._beginning: set[str] = set()
+        self._unstored: dict[int, tuple[LiveTurn, str]] = {}  # turns whose failure the database could not take
         self._closing = False
 
     # Beginning
@@ -82,6 +83,8 @@ class TurnRunner:
             TooManyTurnsError: as many turns run as the service takes.
         """
         self._require_room()
+        for lost, reason in list(self._unstored.values()):
+            await self._fail(lost, reason)
         if session.session_id in self._beginning:
             raise SessionBusyError(f"session {session.session_id} is just beginning another turn")
         self._beginning.add(session.session_id)
@@ -147,7 +150,9 @@ class TurnRunner:
             await self._store_steps(live)
         except Exception as error:
             # The one place where a turn's failure, whatever its cause, becomes part of the session.
-            if not isinstance(error, AnswererError):
+            if isinstance(error, StorageError):
+                logger.error("turn %s could not be recorded: %s", live.turn.signal_id, error)
+            elif not isinstance(error, AnswererError):
                 logger.exception("turn %s could not be recorded", live.turn.signal_id)
             await self._fail(live, str(error) or type(error).__name__)
         finally:
@@ -184,10 +189,12 @@ class TurnRunner:
                 partial(store.fail_turn, tenant=live.tenant, turn_id=live.turn.turn_id, error=reason)
             )
             live.turn = failed or live.turn
-        except (sqlite3.Error, RuntimeError):
+            self._unstored.pop(live.turn.turn_id, None)
+        except (StorageError, sqlite3.Error, RuntimeError) as error:
             # Not even the failure could be stored (disk full, database closed). Whoever waits must still be told.
-            logger.exception("the failure of turn %s could not be stored", live.turn.signal_id)
+            logger.error("the failure of turn %s could not be stored: %s", live.turn.signal_id, error)
             live.lost = reason
+            self._unstored[live.turn.turn_id] = live, reason
 
     # Ending
 

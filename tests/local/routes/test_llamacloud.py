@@ -666,7 +666,7 @@ def test_a_seed_gives_the_same_ids_whatever_meibel_does(start: Start, chat: Make
 @pytest.fixture
 def old_schema(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     steps = [documents.create_tables, tenants.create_tables, sessions.create_tables]
-    monkeypatch.setattr("meibel_integrations.local.store.database._migrations", lambda: steps)
+    monkeypatch.setattr("meibel_integrations.local.store.schema.MIGRATIONS", steps)
     return monkeypatch
 
 
