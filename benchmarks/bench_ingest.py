@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from meibel_integrations.local.ingest import ingest_paths
+from meibel_integrations.local.documents.pipeline import ingest_paths
 from meibel_integrations.local.store import tenants
 from meibel_integrations.local.store.database import Database
 

@@ -140,11 +140,15 @@ class ClientConfig:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address stays on this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
+    """Whether a host name or an address, with or without brackets, stays on this machine.
+
+    ``localhost`` and every name below it do, in any case of letters (RFC 6761).
+    """
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return False
 

@@ -60,7 +60,19 @@ def test_plain_http_is_for_this_machine_or_on_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "inside"), [("localhost", True), ("a.localhost", True), ("127.1", False), ("x", False)]
+    ("host", "inside"),
+    [
+        ("localhost", True),
+        ("LocalHost", True),
+        ("localhost.", True),
+        ("a.localhost", True),
+        ("[::1]", True),
+        ("127.9.9.9", True),
+        ("127.1", False),
+        ("x", False),
+        ("localhost.example", False),
+        ("", False),
+    ],
 )
 def test_what_stays_on_this_machine(host: str, inside: bool) -> None:
     assert is_loopback(host) == inside

@@ -21,7 +21,7 @@ from meibel_integrations.cli.failures import Failure, NothingToRead
 if TYPE_CHECKING:
     from meibel_integrations.client import MeibelClient
     from meibel_integrations.local import LocalMeibel
-    from meibel_integrations.local.ingest import IngestReport
+    from meibel_integrations.local.documents.report import IngestReport
 
 __all__ = [
     "DEFAULT_AGENT",

@@ -46,7 +46,7 @@ def _language_reference() -> Iterator[Connection]:
     """The embedded service over ``pydoc_data.topics``."""
     from meibel_integrations.client import MeibelClient
     from meibel_integrations.local import LocalMeibel
-    from meibel_integrations.local.ingest.pydoc_topics import ingest_topics
+    from meibel_integrations.local.documents.pydoc_topics import ingest_topics
     from meibel_integrations.local.store.database import Database
     from meibel_integrations.local.store.tenants import DEFAULT_TENANT
 

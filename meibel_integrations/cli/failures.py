@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import errno
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
@@ -60,6 +61,8 @@ def reported() -> Iterator[None]:
         if "meibel-integrations[" not in str(error):
             raise
         raise Failure(str(error)) from error
+    except sqlite3.Error as error:
+        raise Failure(f"The database refuses: {error}. Is the file damaged? Ingest the documents anew.") from error
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise  # the reader of a pipe has left: click ends quietly

@@ -17,7 +17,7 @@ from meibel_integrations.cli.connection import (
 )
 
 if TYPE_CHECKING:
-    from meibel_integrations.local.ingest import IngestReport
+    from meibel_integrations.local.documents.report import IngestReport
 
 __all__ = ["ingest"]
 

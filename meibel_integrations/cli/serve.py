@@ -57,7 +57,7 @@ def serve(host: str, port: int, dialect: Any, **documents: Any) -> None:
 
     from meibel_integrations.config import is_loopback
 
-    if key is None and not is_loopback(host.strip("[]")):
+    if key is None and not is_loopback(host):
         raise click.UsageError(
             f"--host {host} opens the service to the network: choose a key for it and set {KEY_VARIABLE} to it."
         )

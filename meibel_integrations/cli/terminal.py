@@ -25,7 +25,14 @@ def typed(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 
 def prepare() -> None:
-    """Makes printing never fail for a character: UTF-8 into files and pipes, a terminal keeps its own encoding."""
+    """Makes printing never fail for a character: UTF-8 into files and pipes, a terminal keeps its own encoding.
+
+    A stream that was closed before the program began (``2>&-``) is one that nobody reads.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the program
     for file in (sys.stdout, sys.stderr):
         if isinstance(file, io.TextIOWrapper) and file.encoding.lower().replace("-", "") != "utf8":
             encoding = file.encoding if file.isatty() else "utf-8"

@@ -13,19 +13,69 @@ if any(find_spec(name) is None for name in ("starlette", "uvicorn", "python_mult
     raise ImportError('The local service needs its extra: pip install "meibel-integrations[local]"')
 
 if TYPE_CHECKING:
-    from meibel_integrations.local.answerers.extractive import ExtractiveAnswerer as ExtractiveAnswerer
+    from meibel_integrations.local.answerers.interface import Answerer as Answerer
+    from meibel_integrations.local.answerers.interface import HistoryTurn as HistoryTurn
+    from meibel_integrations.local.answerers.interface import Question as Question
+    from meibel_integrations.local.answerers.quoting import QuotingAnswerer as QuotingAnswerer
+    from meibel_integrations.local.answerers.scripted import Pause as Pause
     from meibel_integrations.local.answerers.scripted import ScriptedAnswerer as ScriptedAnswerer
-    from meibel_integrations.local.runner import LocalMeibel as LocalMeibel
-    from meibel_integrations.local.runner import serve as serve
+    from meibel_integrations.local.embedded import LocalMeibel as LocalMeibel
+    from meibel_integrations.local.embedded import serve as serve
+    from meibel_integrations.local.search.passages import Passage as Passage
+    from meibel_integrations.local.search.passages import Search as Search
+    from meibel_integrations.local.store.steps import AnswerCitation as AnswerCitation
+    from meibel_integrations.local.store.steps import AnswerSource as AnswerSource
+    from meibel_integrations.local.store.steps import Delta as Delta
+    from meibel_integrations.local.store.steps import Done as Done
+    from meibel_integrations.local.store.steps import Status as Status
+    from meibel_integrations.local.store.steps import Step as Step
+    from meibel_integrations.local.store.steps import Thinking as Thinking
+    from meibel_integrations.local.store.steps import ToolCall as ToolCall
+    from meibel_integrations.local.store.steps import ToolResult as ToolResult
 
 _LAZY = {
-    "ExtractiveAnswerer": "answerers.extractive",
-    "LocalMeibel": "runner",
+    "AnswerCitation": "store.steps",
+    "AnswerSource": "store.steps",
+    "Answerer": "answerers.interface",
+    "Delta": "store.steps",
+    "Done": "store.steps",
+    "HistoryTurn": "answerers.interface",
+    "LocalMeibel": "embedded",
+    "Passage": "search.passages",
+    "Pause": "answerers.scripted",
+    "Question": "answerers.interface",
+    "QuotingAnswerer": "answerers.quoting",
     "ScriptedAnswerer": "answerers.scripted",
-    "serve": "runner",
+    "Search": "search.passages",
+    "Status": "store.steps",
+    "Step": "store.steps",
+    "Thinking": "store.steps",
+    "ToolCall": "store.steps",
+    "ToolResult": "store.steps",
+    "serve": "embedded",
 }
 
-__all__ = ["ExtractiveAnswerer", "LocalMeibel", "ScriptedAnswerer", "serve"]
+__all__ = [
+    "AnswerCitation",
+    "AnswerSource",
+    "Answerer",
+    "Delta",
+    "Done",
+    "HistoryTurn",
+    "LocalMeibel",
+    "Passage",
+    "Pause",
+    "Question",
+    "QuotingAnswerer",
+    "ScriptedAnswerer",
+    "Search",
+    "Status",
+    "Step",
+    "Thinking",
+    "ToolCall",
+    "ToolResult",
+    "serve",
+]
 
 
 def __getattr__(name: str) -> Any:

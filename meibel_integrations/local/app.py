@@ -1,4 +1,4 @@
-"""The service as an ASGI application: what stands before every route, and the list of routes.
+"""The service as an ASGI application: the list of its routes, behind what stands before every route.
 
 Each family of routes is a list: Meibel's, LlamaCloud's chat, and the service's own under ``/_local/``.
 """
@@ -6,66 +6,21 @@ Each family of routes is a list: Meibel's, LlamaCloud's chat, and the service's 
 from __future__ import annotations
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from meibel_integrations import __version__
-from meibel_integrations.local.control import control_routes
-from meibel_integrations.local.limits import LimitedBody, host_allowed
-from meibel_integrations.local.llamacloud_routes import llamacloud_routes
-from meibel_integrations.local.refusals import HANDLERS, answer_defect, answer_http, refuse
-from meibel_integrations.local.request_log import RequestEntry
-from meibel_integrations.local.routes import meibel_routes
-from meibel_integrations.local.service import LOG_ENTRY, Service
-
-VERSION_HEADER = "X-Meibel-Local"
+from meibel_integrations.local.context import LocalContext
+from meibel_integrations.local.http.front import Front
+from meibel_integrations.local.http.refusals import HANDLERS, answer_defect, answer_http
+from meibel_integrations.local.routes.control import control_routes
+from meibel_integrations.local.routes.llamacloud import llamacloud_routes
+from meibel_integrations.local.routes.meibel import meibel_routes
 
 
-def create_app(service: Service) -> ASGIApp:
-    routes = [*meibel_routes(service), *llamacloud_routes(service), *control_routes(service)]
+def create_app(context: LocalContext) -> ASGIApp:
+    routes = [*meibel_routes(context), *llamacloud_routes(context), *control_routes(context)]
     handlers = {**HANDLERS, HTTPException: answer_http, Exception: answer_defect}
     app = Starlette(routes=routes, exception_handlers=handlers)
     # A redirect to the path without its last slash would be one more thing that the real service may not do.
     app.router.redirect_slashes = False
-    return Front(app, service)
-
-
-class Front:
-    """Before every route: the ``Host`` check, the version header, the body limit, the request log."""
-
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app = app
-        self._service = service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        headers = Headers(scope=scope)
-        content_type = headers.get("content-type", "")
-        entry = RequestEntry(scope["method"], _path(scope), content_type)
-        body = LimitedBody(receive, self._service.limits.body_limit(content_type), self._service.log.body_chars)
-        # Looking at the log, and preparing a test, is not part of what is looked at.
-        if not scope["path"].startswith("/_local/"):
-            self._service.log.add(entry)
-            scope[LOG_ENTRY] = entry
-
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                entry.status = message["status"]
-                entry.body = body.beginning.decode("utf-8", "replace")
-                MutableHeaders(scope=message)[VERSION_HEADER] = __version__
-            await send(message)
-
-        host = headers.get("host", "")
-        if not host_allowed(host, self._service.host):
-            refused = refuse(421, "host_not_allowed", f"this service does not answer under the name {host!r}")
-            await refused.response(scope["path"])(scope, body, answer)
-            return
-        await self._app(scope, body, answer)
-
-
-def _path(scope: Scope) -> str:
-    query = scope.get("query_string", b"").decode("latin-1")
-    path: str = scope["path"]
-    return f"{path}?{query}" if query else path
+    return Front(app, context)

@@ -1,13 +1,8 @@
-"""What the service accepts from outside: sizes, numbers, and the names under which it may be addressed."""
+"""What the service accepts from outside: sizes and numbers."""
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
-
-from starlette.types import Message, Receive
-
-from meibel_integrations.local.refusals import refuse
 
 MIB = 1024 * 1024
 
@@ -26,6 +21,10 @@ class Limits:
         max_sessions: per tenant; more are refused with 429.
         max_prompt_chars: of a LlamaCloud ``prompt``.
         max_indexes: of a LlamaCloud session or message.
+        max_connections: open at one time, as far as the process may open so many files. The connection that has
+            waited longest without a request makes room for a new one.
+        head_seconds: from opening a connection, or a request's first byte, to the end of its head.
+        idle_seconds: without a byte, while a request's body is read or a client takes none of its answer.
     """
 
     max_message_chars: int = 200_000
@@ -37,63 +36,11 @@ class Limits:
     max_sessions: int = 100_000
     max_prompt_chars: int = 1_000
     max_indexes: int = 10
+    max_connections: int = 2_000
+    head_seconds: float = 15.0
+    idle_seconds: float = 120.0
 
     def body_limit(self, content_type: str) -> int:
         if content_type.lower().startswith("multipart/form-data"):
             return self.max_body_bytes + self.max_files * self.max_file_bytes
         return self.max_body_bytes
-
-
-class LimitedBody:
-    """An ASGI ``receive`` that counts the body and keeps its beginning for the request log.
-
-    What is too long is read on and thrown away for a while before it is refused: a client that is still sending when
-    the answer comes would otherwise see a broken connection and not the answer.
-    """
-
-    def __init__(self, receive: Receive, limit: int, keep: int) -> None:
-        self._receive = receive
-        self._limit = limit
-        self._drain = 4 * limit
-        self._keep = keep
-        self._size = 0
-        self.beginning = bytearray()
-
-    async def __call__(self) -> Message:
-        message = await self._receive()
-        self._count(message)
-        while self._size > self._limit:
-            if not message.get("more_body", False) or self._size > self._drain:
-                raise refuse(413, "body_too_large", f"the request's body is longer than {self._limit} bytes")
-            message = await self._receive()
-            self._count(message)
-        return message
-
-    def _count(self, message: Message) -> None:
-        if message["type"] == "http.request":
-            body = message.get("body", b"")
-            self._size += len(body)
-            self.beginning += body[: max(0, self._keep - len(self.beginning))]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on ``host``."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def host_allowed(header: str, bound_to: str) -> bool:
-    """Whether a request's ``Host`` may be answered.
-
-    A web page can make its own name resolve to 127.0.0.1 (DNS rebinding) and so reach a loopback service with the
-    page's origin; it cannot change the ``Host`` that the browser then sends. A service that is open to a network has
-    names that it does not know; its key protects it.
-    """
-    if not is_loopback(bound_to):
-        return True
-    name = header.rsplit(":", 1)[0] if not header.endswith("]") else header
-    return name == "localhost" or is_loopback(name)

@@ -15,9 +15,7 @@ from typing import IO
 import pytest
 
 from meibel_integrations import __version__
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.base import Delta
-from meibel_integrations.local.answerers.scripted import Pause
+from meibel_integrations.local import Delta, LocalMeibel, Pause, ScriptedAnswerer
 from tests.support.running import run, run_process, run_program, started
 
 

@@ -12,9 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from meibel_integrations import AsyncLlamaCloudChatClient, LlamaCloudChatClient, errors
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.base import Delta, Question
-from meibel_integrations.local.answerers.scripted import Pause
+from meibel_integrations.local import Delta, LocalMeibel, Pause, Question, ScriptedAnswerer
 from meibel_integrations.models import ChatEvent, Session
 from tests.support.hosted import WIRES
 from tests.support.servers import RawServer, event_stream, json_answer

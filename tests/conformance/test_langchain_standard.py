@@ -11,8 +11,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
-from meibel_integrations.local import ScriptedAnswerer
-from meibel_integrations.local.answerers.base import Delta, Done
+from meibel_integrations.local import Delta, Done, ScriptedAnswerer
 from tests.support.hosted import Hosted, serving
 
 # The suites set `temperature` and the like, and use interfaces that LangChain calls beta.

@@ -18,9 +18,7 @@ from typing import Any
 import llama_cloud
 import pytest
 
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.base import Delta
-from meibel_integrations.local.answerers.scripted import Pause
+from meibel_integrations.local import Delta, LocalMeibel, Pause, ScriptedAnswerer
 
 CREATE = """
 # Session bound to specific indexes

@@ -11,13 +11,14 @@ import meibel
 import pytest
 from meibel import exceptions, models
 
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.base import (
+from meibel_integrations.local import (
     AnswerCitation,
     AnswerSource,
     Delta,
     Done,
+    LocalMeibel,
     Question,
+    ScriptedAnswerer,
     Step,
     ToolCall,
     ToolResult,

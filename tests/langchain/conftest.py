@@ -10,13 +10,13 @@ import pytest
 
 from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
 from meibel_integrations.langchain.chat_models import HostedChatModel
-from meibel_integrations.local import ScriptedAnswerer
-from meibel_integrations.local.answerers.base import (
+from meibel_integrations.local import (
     AnswerCitation,
     AnswerSource,
     Delta,
     Done,
     Question,
+    ScriptedAnswerer,
     Step,
     Thinking,
     ToolCall,

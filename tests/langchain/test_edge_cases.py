@@ -12,9 +12,7 @@ from langchain_core.runnables import ConfigurableField
 
 from meibel_integrations import errors
 from meibel_integrations.langchain import ChatMeibel, MeibelChatMessageHistory
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.base import Delta, Question
-from meibel_integrations.local.answerers.scripted import Pause
+from meibel_integrations.local import Delta, LocalMeibel, Pause, Question, ScriptedAnswerer
 from tests.support.hosted import SERVICES, Hosted, serving
 
 from .conftest import Make, model_of

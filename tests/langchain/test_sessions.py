@@ -14,9 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from meibel_integrations import errors
 from meibel_integrations.langchain.chat_models import HostedChatModel
 from meibel_integrations.ledgers.memory import PROCESS_LEDGER
-from meibel_integrations.local import ScriptedAnswerer
-from meibel_integrations.local.answerers.base import Delta, Question
-from meibel_integrations.local.answerers.scripted import Pause
+from meibel_integrations.local import Delta, Pause, Question, ScriptedAnswerer
 from tests.support.hosted import SERVICES, Hosted, only, serving
 
 from .conftest import Make, model_of

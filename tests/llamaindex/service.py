@@ -13,12 +13,13 @@ from meibel_integrations.llamaindex import (
     MeibelChatEngine,
 )
 from meibel_integrations.llamaindex.chat_engine import HostedChatEngine
-from meibel_integrations.local import LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.answerers.base import (
+from meibel_integrations.local import (
     AnswerCitation,
     AnswerSource,
     Delta,
     Done,
+    LocalMeibel,
+    ScriptedAnswerer,
     Step,
     Thinking,
     ToolCall,

@@ -19,8 +19,7 @@ from llama_index_instrumentation.span import active_span_id
 from pydantic import Field
 
 from meibel_integrations import errors
-from meibel_integrations.local.answerers.base import Delta
-from meibel_integrations.local.answerers.scripted import Pause
+from meibel_integrations.local import Delta, Pause
 
 from .service import CITED, CITED_TEXT, Ask, Service
 

@@ -16,8 +16,7 @@ import pytest
 from meibel_integrations import errors
 from meibel_integrations.llamaindex import HostedStreamingResponse
 from meibel_integrations.llamaindex.chat_engine import HostedChatEngine
-from meibel_integrations.local.answerers.base import Delta, Step
-from meibel_integrations.local.answerers.scripted import Pause
+from meibel_integrations.local import Delta, Pause, Step
 from tests.support.hosted import ONE_OF_EACH, WIRES, Wire
 from tests.support.servers import RawServer, event_stream, json_answer
 

@@ -24,7 +24,7 @@ ROUNDS = 10
 SERVER = """
 import sys, threading
 from meibel_integrations.local import ScriptedAnswerer, serve
-from meibel_integrations.local.answerers.base import Delta, Done
+from meibel_integrations.local import Delta, Done
 
 def slowly(question):
     # Long enough to be killed inside of, short enough to be finished sometimes.

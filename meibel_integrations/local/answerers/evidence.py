@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from meibel_integrations.local.answerers.base import Passage, Question, Search
 from meibel_integrations.local.answerers.followup import Reading, read_question
-from meibel_integrations.local.ingest.document import HEADING_SEPARATOR
-from meibel_integrations.local.retrieval.analysis import Term, stems, terms, words
-from meibel_integrations.local.store.documents import UPLOAD_URL_PREFIX
+from meibel_integrations.local.answerers.interface import Question
+from meibel_integrations.local.search.analysis import Term, stems, terms, words
+from meibel_integrations.local.search.passages import Passage, Search
+from meibel_integrations.local.store.documents import HEADING_SEPARATOR, UPLOAD_URL_PREFIX
 
 _LIMIT = 10
 _READ = 2000  # characters of a question in which a file may be mentioned

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from meibel_integrations.local.answerers.base import HistoryTurn
-from meibel_integrations.local.retrieval.analysis import terms
+from meibel_integrations.local.answerers.interface import HistoryTurn
+from meibel_integrations.local.search.analysis import terms
 
 _READ = 2000  # characters: who writes more than that does not lean on a pronoun
 Kind = Literal["new", "continues", "perhaps"]

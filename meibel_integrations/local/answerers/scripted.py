@@ -6,7 +6,8 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from meibel_integrations.local.answerers.base import Delta, Done, Question, Step
+from meibel_integrations.local.answerers.interface import Question
+from meibel_integrations.local.store.steps import Delta, Done, Step
 
 __all__ = ["Pause", "ScriptedAnswerer"]
 

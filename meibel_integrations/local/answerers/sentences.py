@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from meibel_integrations.local.answerers.prose import is_prose, render
-from meibel_integrations.local.ingest.document import HEADING_SEPARATOR
+from meibel_integrations.local.store.documents import HEADING_SEPARATOR
 
 _END = re.compile(
     r"(?:[.!?]++[\"'\u201d\u2019)\]*_`]*(?=\s|$)|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d\u2019\uff09]*)\s*"

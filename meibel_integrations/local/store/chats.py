@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from meibel_integrations.local.store.database import run_script
-from meibel_integrations.local.store.sessions import RUNNING, SESSION_COLUMNS, SESSION_TABLES, SessionRow, TurnRow
-from meibel_integrations.local.store.steps import dump_json
+from meibel_integrations.local.store.group_commit import run_script
+from meibel_integrations.local.store.sessions import RUNNING, SESSION_COLUMNS, SESSION_TABLES, SessionRow
+from meibel_integrations.local.store.step_codec import dump_json
 from meibel_integrations.local.store.tenants import AgentRow, IdSource, list_agents, now
+from meibel_integrations.local.store.turn_log import TurnRow
 
 SharedAccess = Literal["query", "read_only"]
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 ScopeKind = Literal["agent", "session"]
+HEADING_SEPARATOR = " > "  # between the headings of a passage's path
 UPLOAD_URL_PREFIX = "upload:"  # an uploaded file has no place that a URL could name
 _IDS_PER_STATEMENT = 500  # SQLite's oldest default allows 999 parameters
 

@@ -1,63 +1,78 @@
-"""How the steps of an answer are kept in the database: JSON that gives back equal dataclasses."""
+"""The steps of an answer: what an answerer says, what the event log of a turn keeps, and what the wires send."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from typing import Any
 
-from meibel_integrations.local.answerers.base import (
-    AnswerCitation,
-    AnswerSource,
-    Delta,
-    Done,
-    Status,
-    Step,
-    Thinking,
-    ToolCall,
-    ToolResult,
-)
 
-LogStep = Status | Thinking | ToolCall | ToolResult | Delta
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A line about what is going on."""
 
-_KINDS: dict[str, type[LogStep]] = {
-    "status": Status,
-    "thinking": Thinking,
-    "tool_call": ToolCall,
-    "tool_result": ToolResult,
-    "delta": Delta,
-}
-_NAMES = {cls: name for name, cls in _KINDS.items()}
+    text: str
 
 
-def dump_steps(steps: Sequence[LogStep]) -> str:
-    return dump_json([[_NAMES[type(step)], asdict(step)] for step in steps])
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """A piece of reasoning (a delta)."""
+
+    delta: str
 
 
-def load_steps(text: str) -> list[LogStep]:
-    return [_KINDS[name](**fields) for name, fields in json.loads(text)]
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool starts. ``id`` is unique within the turn."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
 
 
-def is_log_step(step: Step) -> bool:
-    """Whether the step goes into the event log (all but the end)."""
-    return type(step) in _NAMES
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """A tool is done. ``result`` is JSON."""
+
+    id: str
+    name: str
+    result: Any
 
 
-def dump_done(done: Done) -> str:
-    return dump_json(asdict(done))
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The next piece of the answer's text."""
+
+    text: str
 
 
-def load_done(text: str) -> Done:
-    fields: dict[str, Any] = json.loads(text)
-    return Done(
-        sources=tuple(AnswerSource(**source) for source in fields["sources"]),
-        citations=tuple(AnswerCitation(item["position"], tuple(item["sources"])) for item in fields["citations"]),
-        follow_up_questions=tuple(fields["follow_up_questions"]),
-        usage=fields["usage"],
-    )
+@dataclass(frozen=True, slots=True)
+class AnswerSource:
+    """A source of the answer; its index in ``Done.sources`` is what citations name."""
+
+    title: str
+    url: str | None
+    snippet: str | None
+    score: float | None
+    document_id: str | None
+    tool_name: str | None = "search"
 
 
-def dump_json(value: Any) -> str:
-    """Strict JSON: what JSON cannot say (NaN, a set, an object) raises ``TypeError`` or ``ValueError``."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+@dataclass(frozen=True, slots=True)
+class AnswerCitation:
+    """``position`` counts characters of the answer's text (all deltas joined); ``sources`` index ``Done.sources``."""
+
+    position: int
+    sources: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of an answer, exactly once and last. The text is what the deltas said."""
+
+    sources: tuple[AnswerSource, ...] = ()
+    citations: tuple[AnswerCitation, ...] = ()
+    follow_up_questions: tuple[str, ...] = ()
+    usage: dict[str, int] = field(default_factory=dict)
+
+
+Step = Status | Thinking | ToolCall | ToolResult | Delta | Done

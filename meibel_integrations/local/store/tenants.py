@@ -7,6 +7,7 @@ tenant of a database, so that one address and one agent id serve several keys, e
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 import sqlite3
 import uuid
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from meibel_integrations.local.store.database import run_script
+from meibel_integrations.local.store.group_commit import run_script
 
 DEFAULT_TENANT = "default"
 
@@ -61,6 +62,22 @@ class AgentRow:
 def now() -> str:
     """The time as it is stored and sent: ISO 8601, UTC, microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+class Keys:
+    """The keys of a service, by tenant. Both of its APIs take the same ones."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self._keys = [(tenant, key.encode()) for tenant, key in keys.items()]
+
+    def find(self, given: str) -> str | None:
+        """Compares with every key in constant time, so that neither a prefix nor a position can be measured."""
+        candidate = given.encode("utf-8", "surrogateescape")
+        found = None
+        for tenant, key in self._keys:
+            if hmac.compare_digest(candidate, key):
+                found = tenant
+        return found
 
 
 class IdSource:

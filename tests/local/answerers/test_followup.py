@@ -2,7 +2,7 @@
 
 import pytest
 
-from meibel_integrations.local.answerers.base import HistoryTurn
+from meibel_integrations.local import HistoryTurn
 from meibel_integrations.local.answerers.followup import classify, read_question
 
 CONTINUES = [

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from meibel_integrations.local.answerers.base import Delta, Done, HistoryTurn, Question
-from meibel_integrations.local.answerers.extractive import ExtractiveAnswerer
-from meibel_integrations.local.ingest.pipeline import make_record
-from meibel_integrations.local.retrieval import make_search
+from meibel_integrations.local import Delta, Done, HistoryTurn, Question
+from meibel_integrations.local.answerers.quoting import QuotingAnswerer
+from meibel_integrations.local.documents.pipeline import make_record
+from meibel_integrations.local.search.search import make_search
 from meibel_integrations.local.store import documents
 from meibel_integrations.local.store.database import Database
 
@@ -64,7 +64,7 @@ def db() -> Iterator[Database]:
 
 
 def ask(db: Database, text: str, history: tuple[HistoryTurn, ...] = ()) -> tuple[str, Done]:
-    steps = list(ExtractiveAnswerer().answer(Question(text, history, make_search(db, "t", ["a"], None))))
+    steps = list(QuotingAnswerer().answer(Question(text, history, make_search(db, "t", ["a"], None))))
     done = steps[-1]
     assert isinstance(done, Done)
     return "".join(step.text for step in steps if isinstance(step, Delta)), done

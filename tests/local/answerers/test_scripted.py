@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from meibel_integrations.local.answerers.base import Delta, Done, Question, Step
-from meibel_integrations.local.answerers.scripted import Pause, ScriptedAnswerer
+from meibel_integrations.local import Delta, Done, Pause, Question, ScriptedAnswerer, Step
 
 
 def ask(answerer: ScriptedAnswerer, text: str = "q") -> list[Step]:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from meibel_integrations.errors import ConfigurationError
-from meibel_integrations.local.store.database import Database, run_script
+from meibel_integrations.local.store.database import Database, StorageError
+from meibel_integrations.local.store.group_commit import run_script
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -67,6 +68,7 @@ async def test_a_cancelled_write_that_still_waited_is_not_done(db: Database) -> 
     second = asyncio.ensure_future(db.awrite(insert(1)))
     await asyncio.sleep(0)
     second.cancel()
+    await asyncio.sleep(0)
     gate.set()
     await first
     with pytest.raises(asyncio.CancelledError):
@@ -81,7 +83,7 @@ def test_many_threads(db: Database) -> None:
 
 
 def test_reading_cannot_write(db: Database) -> None:
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with pytest.raises(StorageError, match="readonly"):
         db.read(insert(1))
     assert db.read(count) == 0
 

@@ -1,0 +1,43 @@
+"""What an answerer is: the part of the local service that turns a question into an answer.
+
+The service hands over the conversation and a way to search the agent's documents, and receives a stream of steps.
+Answerers are synchronous generators; the service runs each in a worker thread, so one may block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from meibel_integrations.local.search.passages import Search
+from meibel_integrations.local.store.steps import Step
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryTurn:
+    """One earlier message of the session, oldest first. ``document_ids`` are those that an answer cited."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    document_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One turn to answer. ``uploaded_document_ids`` are the files that came with this very message. With
+    ``whole_passages`` the client is shown what a search found in full, not only its beginning."""
+
+    text: str
+    history: tuple[HistoryTurn, ...]
+    search: Search
+    uploaded_document_ids: tuple[str, ...] = ()
+    include_thinking: bool = False
+    include_tool_activity: bool = False
+    whole_passages: bool = False
+
+
+class Answerer(Protocol):
+    """Turns a question into steps. Raising means that the turn failed; the message reaches the client."""
+
+    def answer(self, question: Question) -> Iterator[Step]: ...

@@ -1,0 +1,1 @@
+"""Documents on their way into the service: finding files, reading formats, cutting passages, storing them."""

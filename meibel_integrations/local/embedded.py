@@ -1,0 +1,343 @@
+"""Starting and stopping the local service: ``LocalMeibel`` inside a program, ``serve`` as a program."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meibel_integrations.config import is_loopback
+from meibel_integrations.errors import ConfigurationError
+from meibel_integrations.local.answerers.interface import Answerer
+from meibel_integrations.local.app import create_app
+from meibel_integrations.local.context import LocalContext
+from meibel_integrations.local.faults.catalogue import Fault, FaultName, Faults
+from meibel_integrations.local.http_server import ServerThread, address_of, bind
+from meibel_integrations.local.limits import Limits
+from meibel_integrations.local.request_log import RequestLog
+from meibel_integrations.local.routes.meibel import BASE_PATH
+from meibel_integrations.local.store import sessions, tenants, turn_log
+from meibel_integrations.local.store.database import Database
+from meibel_integrations.local.store.process_lock import ProcessLock
+from meibel_integrations.local.store.tenants import DEFAULT_TENANT, AgentRow, IdSource, Keys
+from meibel_integrations.local.turns.runner import TurnRunner
+from meibel_integrations.local.wires.guide import GuideWire
+from meibel_integrations.local.wires.interface import DialectName
+from meibel_integrations.local.wires.v2 import V2Wire
+
+if TYPE_CHECKING:
+    from meibel_integrations.local.documents.report import IngestReport
+
+__all__ = ["LocalMeibel", "serve"]
+
+PathLike = str | Path
+_JOIN_SECONDS = 2.0
+
+
+class LocalMeibel:
+    """The embedded service: a real HTTP server on this machine, over your own documents.
+
+    A context manager, or ``start()`` and ``close()``.
+
+    Args:
+        documents: files and folders that the agent answers from, read when the service starts.
+        database: where everything is kept: a file, or ``":memory:"``.
+        agent: the agent's name. Agents that the database already has are served, too.
+        dialect: ``"v2"`` answers as the official SDK expects, ``"guide"`` as Meibel's guide shows.
+        answerer: makes the answers; one for all agents, or a mapping from agent names. Default: the quoting one.
+        api_key: the key to accept. Default: the database's own, made when the database is.
+        api_keys: further keys: a mapping from tenant names to keys, or a list of keys. A key is a tenant: it has the
+            same agents and documents, and its own sessions.
+        seed: makes session, signal and agent ids and the default key the same at every run.
+        agents: several agents by name, each with its documents; instead of ``documents`` and ``agent``.
+        host: what to listen on. Anything but this machine's loopback needs an ``api_key``.
+        port: the port; 0 takes a free one.
+        heartbeat: seconds of silence after which a stream sends a comment.
+        shutdown_grace: seconds that running turns get to finish when the service closes.
+        max_file_bytes: the largest file that is ingested or uploaded.
+        limits: all other limits.
+        request_log_size: how many requests ``request_log`` remembers.
+        progress: called while documents are ingested, as ``ingest_paths`` documents.
+
+    Attributes:
+        base_url, llama_cloud_base_url: what clients are given.
+        api_key: the default tenant's key.
+        keys: every key, by tenant.
+        agent_id, index_id: of the first agent; ``agent_ids`` and ``index_ids`` hold all, by name.
+        ingest_report: what became of the documents (``None`` if none were given); ``ingest_reports`` by agent.
+
+    Raises:
+        ConfigurationError: from ``start``: missing documents, a port that is taken, a file that is no database…
+    """
+
+    def __init__(
+        self,
+        documents: PathLike | Sequence[PathLike] | None = None,
+        database: PathLike = ":memory:",
+        agent: str = "docs",
+        dialect: DialectName = "v2",
+        answerer: Answerer | Mapping[str, Answerer] | None = None,
+        api_key: str | None = None,
+        seed: int | str | None = None,
+        agents: Mapping[str, Sequence[PathLike]] | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        heartbeat: float = 15.0,
+        shutdown_grace: float = 0.5,
+        api_keys: Mapping[str, str] | Sequence[str] = (),
+        max_file_bytes: int | None = None,
+        limits: Limits | None = None,
+        request_log_size: int = 1000,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        if dialect not in ("v2", "guide"):
+            raise ConfigurationError(f"dialect must be 'v2' or 'guide', not {dialect!r}")
+        if agents is not None and documents is not None:
+            raise ConfigurationError("give either documents= (for one agent) or agents= (documents by agent name)")
+        if not is_loopback(host) and api_key is None:
+            raise ConfigurationError(
+                f"listening on {host!r} opens the service to the network: choose a key for it with api_key= (--api-key)"
+            )
+        self._sources = {agent: _as_list(documents)} if agents is None else {n: _as_list(p) for n, p in agents.items()}
+        if not self._sources:
+            raise ConfigurationError("agents= names no agent")
+        self._database = database
+        self._dialect: DialectName = dialect
+        self._answerer = answerer
+        self._given_key = api_key
+        self._more_keys = _named_keys(api_keys)
+        self._ids = IdSource(seed)
+        self._host = host
+        self._port = port
+        self._heartbeat = heartbeat
+        self._grace = shutdown_grace
+        self._limits = limits or Limits()
+        self._max_file_bytes = max_file_bytes or self._limits.max_file_bytes
+        self._progress = progress
+        self._log = RequestLog(request_log_size, body_chars=64_000)
+        self._faults = Faults()
+        self._default_answerer: Answerer | None = None
+        self._running: ExitStack | None = None
+        self._closing = threading.Lock()
+
+    # Life
+
+    def start(self) -> LocalMeibel:
+        """Open the database, read the documents, listen. Returns when requests are answered."""
+        if self._running is not None:
+            raise RuntimeError("the service is running already")
+        with ExitStack() as stack:
+            self._open(stack)
+            self._running = stack.pop_all()
+        # A program may end without closing: what runs is then told, and what is stored is complete.
+        atexit.register(self.close)
+        return self
+
+    def close(self) -> None:
+        """Give running turns a moment, then stop everything. Idempotent."""
+        with self._closing:
+            running, self._running = self._running, None
+            if running is not None:
+                atexit.unregister(self.close)
+                running.close()
+
+    def __enter__(self) -> LocalMeibel:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self, stack: ExitStack) -> None:
+        for paths in self._sources.values():
+            _require_paths(paths)
+        db = stack.enter_context(Database(self._database))
+        if not db.in_memory:
+            lock = ProcessLock(db.path)
+            stack.callback(lock.release)
+            lock.acquire(lambda: db.write(partial(turn_log.fail_running_turns, error="the service ended meanwhile")))
+        self.keys = db.write(lambda conn: tenants.ensure_keys(conn, self._ids, self._given_key, self._more_keys))
+        self.api_key = self.keys[DEFAULT_TENANT]
+        agents = self._ensure_agents(db)
+        first = next(iter(self._sources))
+        self.agent_ids = {agent.name: agent.agent_id for agent in agents}
+        self.index_ids = {agent.name: agent.index_id for agent in agents}
+        self.agent_id, self.index_id = self.agent_ids[first], self.index_ids[first]
+        self.ingest_reports = self._ingest(db)
+        self.ingest_report = self.ingest_reports.get(first)
+        self._listen(stack, db)
+
+    def _ensure_agents(self, db: Database) -> list[AgentRow]:
+        """Every tenant has every agent that this service was given; the default tenant's agents are shown."""
+
+        def ensure(conn: Any) -> list[AgentRow]:
+            for tenant in self.keys:
+                for name in self._sources:
+                    tenants.ensure_agent(conn, self._ids, tenant, name)
+            return tenants.list_agents(conn, DEFAULT_TENANT)
+
+        return db.write(ensure)
+
+    def _ingest(self, db: Database) -> dict[str, IngestReport]:
+        reports: dict[str, IngestReport] = {}
+        for name, paths in self._sources.items():
+            if not paths:
+                continue
+            from meibel_integrations.local.documents.pipeline import ingest_paths
+
+            for tenant in self.keys:
+                report = ingest_paths(
+                    db,
+                    tenant,
+                    self.agent_ids[name],
+                    paths,
+                    max_file_bytes=self._max_file_bytes,
+                    progress=self._progress,
+                )
+                reports.setdefault(name, report)
+        return reports
+
+    def _listen(self, stack: ExitStack, db: Database) -> None:
+        listener = stack.enter_context(bind(self._host, self._port))
+        runner = TurnRunner(db, self._ids, self._answerer_of, self._limits)
+        context = LocalContext(
+            db=db,
+            ids=self._ids,
+            keys=Keys(self.keys),
+            wire=GuideWire() if self._dialect == "guide" else V2Wire(),
+            runner=runner,
+            answerer_of=self._answerer_of,
+            limits=self._limits,
+            log=self._log,
+            faults=self._faults,
+            host=self._host,
+            heartbeat=self._heartbeat,
+        )
+
+        async def before_stop() -> None:
+            await runner.aclose(self._grace)
+            self._close_answerers()
+
+        stack.callback(runner.join, _JOIN_SECONDS)
+        server = ServerThread(listener, create_app(context), self._limits, before_stop)
+        address = address_of(listener)
+        server.start()
+        stack.callback(server.stop)
+        self._db = db
+        self.llama_cloud_base_url = f"http://{address}"
+        self.base_url = self.llama_cloud_base_url + BASE_PATH
+
+    # Answerers
+
+    def _answerer_of(self, agent: str) -> Answerer:
+        given = self._answerer
+        if isinstance(given, Mapping):
+            given = given.get(agent)
+        if given is not None:
+            return given
+        if self._default_answerer is None:
+            from meibel_integrations.local.answerers.quoting import QuotingAnswerer
+
+            self._default_answerer = QuotingAnswerer()
+        return self._default_answerer
+
+    def _close_answerers(self) -> None:
+        """An answerer that can wait for something may have a ``close`` that ends the waiting."""
+        given = self._answerer
+        for answerer in given.values() if isinstance(given, Mapping) else [given]:
+            close = getattr(answerer, "close", None)
+            if close is not None:
+                close()
+
+    # What tests need
+
+    def end_session(self, session_id: str, status: str = "COMPLETED") -> None:
+        """Give a session (of any tenant of this service) a final status; it then accepts no further turns."""
+        if status not in sessions.FINAL_STATUSES:
+            raise ValueError(f"status must be one of {', '.join(sessions.FINAL_STATUSES)}, not {status!r}")
+        end = partial(sessions.end_session, session_id=session_id, status=status)
+        if not any(self._db.write(partial(end, tenant=tenant)) for tenant in self.keys):
+            raise LookupError(f"there is no session {session_id!r}")
+
+    def inject_fault(self, fault: FaultName, times: int = 1, **parameters: Any) -> None:
+        """Make the service fail in this way at the next turn requests (of the default key). Faults queue up.
+
+        ``parameters`` are those of :class:`~meibel_integrations.local.faults.catalogue.Fault`: ``runs``, ``after``,
+        ``seconds``, ``retry_after``, ``location``.
+
+        Raises:
+            ValueError: there is no such fault or parameter.
+        """
+        self._faults.add(DEFAULT_TENANT, Fault(fault=fault, times=times, **parameters))
+
+    def clear_faults(self) -> None:
+        """Forget the faults that have not happened yet."""
+        self._faults.clear(DEFAULT_TENANT)
+
+    def request_log(self) -> list[dict[str, Any]]:
+        """The requests so far: method, path, status, content_type and body of each, in order."""
+        return self._log.entries()
+
+
+def serve(
+    documents: PathLike | Sequence[PathLike] | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8321,
+    on_ready: Callable[[LocalMeibel], object] | None = None,
+    **options: Any,
+) -> None:
+    """Run the service until Ctrl-C or SIGTERM. Takes the options of ``LocalMeibel`` and prints nothing.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came while the documents were still being read.
+    """
+    with LocalMeibel(documents, host=host, port=port, **options) as local, _stop_signals() as stopped:
+        if on_ready is not None:
+            on_ready(local)
+        stopped.wait()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set. Outside of the main thread, where there are no signals, nothing sets it."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _as_list(paths: PathLike | Sequence[PathLike] | None) -> list[PathLike]:
+    if paths is None:
+        return []
+    return [paths] if isinstance(paths, str | Path) else list(paths)
+
+
+def _require_paths(paths: Sequence[PathLike]) -> None:
+    for path in paths:
+        if not Path(path).exists():
+            raise ConfigurationError(f"there is no file or folder {str(path)!r} to read documents from")
+
+
+def _named_keys(keys: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
+    """Keys by tenant. A key that came without a name is a tenant by itself, also after reopening."""
+    if isinstance(keys, Mapping):
+        named = dict(keys)
+    else:
+        named = {f"key-{hashlib.sha256(key.encode()).hexdigest()[:12]}": key for key in keys}
+    for tenant, key in named.items():
+        if not key or not key.isascii():
+            raise ConfigurationError(f"the key of {tenant!r} is empty or not ASCII; it has to fit into a header")
+    return named
