@@ -206,7 +206,7 @@ class LlamaCloudOperations:
 
 def _open(core: ClientCore[Any], agent: AgentRef, options: Any) -> Flow[Session]:
     session = yield from sessions.create_session(core.service, agent, options)
-    yield from core.book.entry(session.id).count_turns(0)
+    yield from core.book.entry(session.id).opened()
     return session
 
 

@@ -69,6 +69,10 @@ class SessionEntry:
         yield WhenLeft(self._call(interface.abandon(mark)))
         return mark
 
+    def opened(self) -> Flow[None]:
+        """The session is new, and no turn was sent yet."""
+        yield from self._update(interface.open_session(None))
+
     def begin(self, text: str) -> Flow[tuple[TurnMark, int | None]]:
         """A turn that is sent whatever else is in flight. Returns its mark and how many user turns came before it,
         ``None`` if that is unknown, as it is while another turn is in flight."""

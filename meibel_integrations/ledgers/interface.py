@@ -121,8 +121,9 @@ def renew(mark: TurnMark, expires: float) -> Change[bool]:
     return change
 
 
-def open_session(mark: TurnMark) -> Change[None]:
-    """The first turn of a new session. What was known under its id was of another one."""
+def open_session(mark: TurnMark | None) -> Change[None]:
+    """A new session, with its first turn in flight where there is one. What was known under its id was of another
+    one: a service that begins anew may repeat its ids."""
     return lambda state: (SessionState(version=state.version, turns=0, mark=mark), None)
 
 
