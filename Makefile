@@ -21,7 +21,8 @@ $(VENV)/.installed-all: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 'pip>=25.1' # the first with --group
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[all]' --group dev
 	@touch $@ $(VENV)/.installed-all
 
 demo: $(VENV)/.installed-all ## Ask an embedded agent through LangChain and LlamaIndex

@@ -141,6 +141,7 @@ class APIError(MeibelIntegrationError):
         request_id: the service's id of the request, if it gave one.
         session_id: the session that the request named, if any.
         body: the decoded error body (whatever its shape), or ``None``.
+        hint: what to look at, or ``""``; a part of the error's text.
     """
 
     def __init__(
@@ -153,14 +154,20 @@ class APIError(MeibelIntegrationError):
         request_id: str | None = None,
         session_id: str | None = None,
         body: Any = None,
+        hint: str = "",
     ) -> None:
         super().__init__(message)
+        self.hint = hint
         self.status_code = status_code
         self.server_message = server_message
         self.code = code
         self.request_id = request_id
         self.session_id = session_id
         self.body = body
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        return f"{said}{'' if said.endswith(('.', '!', '?')) else '.'} {self.hint}" if self.hint else said
 
 
 class InvalidRequestError(APIError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from importlib import import_module, resources
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import meibel_integrations
 
@@ -146,5 +148,28 @@ def test_the_installed_version_is_that_one() -> None:
 def test_extras_are_what_the_messages_name() -> None:
     extras = set(PROJECT["optional-dependencies"])
     assert extras >= {"langchain", "llamaindex", "local", "cli", "all"}
-    core = {requirement.split(">")[0] for requirement in PROJECT["dependencies"]}
-    assert core == {"httpx", "pydantic"}
+    core = {Requirement(line).name for line in PROJECT["dependencies"]}
+    brought_along = {
+        Requirement(line).name.replace("_", "-")
+        for name in ("httpx", "pydantic")
+        for line in importlib.metadata.requires(name) or ()
+    }
+    assert core - brought_along == {"httpx", "pydantic"}
+
+
+def test_everything_that_is_imported_is_declared() -> None:
+    lines = [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]
+    declared = {Requirement(line).name.lower().replace("_", "-") for line in lines}
+    imported = set()
+    for path in (ROOT / "meibel_integrations").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add((node.module or "").partition(".")[0])
+    brings = importlib.metadata.packages_distributions()
+    foreign = imported - sys.stdlib_module_names - {"meibel_integrations"}
+    undeclared = {
+        name for name in foreign if not {each.lower().replace("_", "-") for each in brings.get(name, [name])} & declared
+    }
+    assert undeclared == set()

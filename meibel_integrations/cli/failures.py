@@ -89,11 +89,14 @@ def keep_interrupts() -> None:
 
 def describe(error: errors.MeibelIntegrationError) -> str:
     """What happened and what to do about it, on one line."""
-    said = terminal.one_line(str(error)) or type(error).__name__
+    # an API error's own hint speaks to programs, except where it names what the table below cannot know
+    hint = error.hint if isinstance(error, errors.NotFoundError) else ""
+    said = terminal.one_line(str(error.args[0]) if isinstance(error, errors.APIError) else str(error))
+    said = said or type(error).__name__
     if isinstance(error, errors.RateLimitError) and error.retry_after is not None:
         advice = f"Try again in {error.retry_after:g} s."
     else:
-        advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
+        advice = hint or next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
     if not advice:
         return said
     return f"{said if said.endswith(('.', '!', '?')) else said + '.'} {advice}"

@@ -97,7 +97,7 @@ class ClientCore(Generic[D]):
         )
         if partials not in get_args(Partials):
             raise ConfigurationError(f"partials must be 'auto', 'delta' or 'snapshot', not {partials!r}")
-        self.service = Service(dialect, self.config.retry)
+        self.service = Service(dialect, self.config.retry, self.config.base_url)
         self.book = SessionBook(ledger or PROCESS_LEDGER, self.config.base_url, self.config.api_key)
         self.partials: Partials = partials
         self.recovery = RecoveryPolicy(reconcile_grace, reconcile_deadline, on_ambiguous)

@@ -73,7 +73,7 @@ class LazyClients(Generic[S, A]):
         headers = given.pop("default_headers", None)
         dialect = client_type.make_dialect(**(service_settings or {}))
         self.config = resolve(dialect, headers=headers, **given)
-        self.service = Service(dialect, self.config.retry)
+        self.service = Service(dialect, self.config.retry, self.config.base_url)
         self.book = SessionBook(ledger, self.config.base_url, self.config.api_key)
 
     @property

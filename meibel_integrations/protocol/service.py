@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 from meibel_integrations import errors
 from meibel_integrations.config import RetryPolicy
@@ -32,11 +33,13 @@ class Service(Generic[D]):
     Attributes:
         dialect: its requests, and how its answers read.
         retry: when a request is sent again.
+        base_url: where it is, for errors that name a wrong address.
     """
 
-    def __init__(self, dialect: D, retry: RetryPolicy) -> None:
+    def __init__(self, dialect: D, retry: RetryPolicy, base_url: str = "") -> None:
         self.dialect = dialect
         self.retry = retry
+        self.base_url = base_url
 
     def send(self, request: Request) -> Flow[ResponseHead]:
         """Sends a request until it is accepted (2xx).
@@ -52,7 +55,7 @@ class Service(Generic[D]):
                 head: ResponseHead = yield Send(request)
                 if 200 <= head.status < 300:
                     return head
-                raise (yield from _refusal(request, head))
+                raise (yield from self._refusal(request, head))
             except errors.MeibelIntegrationError as error:
                 jitter: float = yield RANDOM
                 wait = wait_before_retry(
@@ -83,6 +86,32 @@ class Service(Generic[D]):
             kind = head.headers.get("content-type", "no content type")
             raise errors.ProtocolError(f"The service answered {head.status} with {kind}, which is not JSON.") from error
 
+    def _refusal(self, request: Request, head: ResponseHead) -> Flow[errors.MeibelIntegrationError]:
+        """The error for a response that is not a success."""
+        status = head.status
+        if status < 400:
+            return errors.RedirectError(
+                f"The service redirects ({status}) {request.method} {request.path}; redirects are not followed. "
+                "Check base_url."
+            )
+        try:
+            raw: bytes = yield from _body(head)
+        except (errors.TransportError, errors.ProtocolError):
+            raw = b""  # the status alone says enough
+        error = _api_error(request, head, raw, self._hint(status))
+        if isinstance(error, errors.RateLimitError):
+            now: datetime = yield NOW
+            error.retry_after = retry_after(head.headers, now)
+        return error
+
+    def _hint(self, status: int) -> str:
+        expected, given = urlsplit(self.dialect.default_base_url).path, self.base_url
+        if status == 401:
+            return "Check the API key."
+        if status == 404 and expected and given and not given.endswith(expected):
+            return f"The base_url {given} does not end in {expected}, as the service's own does: that may be why."
+        return ""
+
 
 def _body(head: ResponseHead) -> Flow[bytes]:
     decoder = Decoder(head.headers.get("content-encoding"))
@@ -108,28 +137,19 @@ _BY_STATUS: dict[int, type[errors.APIError]] = {
 }
 
 
-def _refusal(request: Request, head: ResponseHead) -> Flow[errors.MeibelIntegrationError]:
-    """The error for a response that is not a success."""
-    status = head.status
-    if status < 400:
-        return errors.RedirectError(
-            f"The service redirects ({status}) {request.method} {request.path}; redirects are not followed. "
-            "Check base_url."
-        )
-    try:
-        raw: bytes = yield from _body(head)
-    except (errors.TransportError, errors.ProtocolError):
-        raw = b""  # the status alone says enough
+def _api_error(request: Request, head: ResponseHead, raw: bytes, hint: str) -> errors.APIError:
+    """The error for a status from 400 up, with the service's own words."""
     body: Any
     try:
         body = lenient_json.parse(raw)
     except ValueError:
         body = None
+    status = head.status
     said = lenient_json.error_message(body)
     kind = _BY_STATUS.get(status, errors.ServerError if status >= 500 else errors.InvalidRequestError)
     outer = lenient_json.mapping(body)
     inner = lenient_json.mapping(outer.get("error"))
-    error = kind(
+    return kind(
         f"{request.method} {request.path} was refused with {status}: {said or _no_words(head)}",
         status_code=status,
         server_message=said,
@@ -139,11 +159,8 @@ def _refusal(request: Request, head: ResponseHead) -> Flow[errors.MeibelIntegrat
         or head.headers.get("x-request-id"),
         session_id=request.session_id,
         body=body,
+        hint=hint,
     )
-    if isinstance(error, errors.RateLimitError):
-        now: datetime = yield NOW
-        error.retry_after = retry_after(head.headers, now)
-    return error
 
 
 def _no_words(head: ResponseHead) -> str:

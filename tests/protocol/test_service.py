@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from meibel_integrations import errors
+from meibel_integrations.config import RetryPolicy
 from meibel_integrations.protocol.commands import Finish
+from meibel_integrations.protocol.dialects.meibel import MeibelDialect
 from meibel_integrations.protocol.requests import Request
+from meibel_integrations.protocol.service import Service
 from tests.support.playing import GET, SERVICE, Answer, answer, play
 
 
@@ -89,3 +92,16 @@ def test_a_wait_that_is_too_long_is_told() -> None:
     ran = play(SERVICE.fetch(GET), answer({"message": "slow down"}, 429, **{"retry-after": "999"}))
     assert isinstance(ran.error, errors.RateLimitError)
     assert ran.error.retry_after == 999
+
+
+def test_a_wrong_key_and_an_address_without_its_version_are_named_once() -> None:
+    where = Service(MeibelDialect(), RetryPolicy(), "https://api.example.test")
+    error = play(where.fetch(GET), answer({"message": "no such route"}, 404)).error
+    assert str(error) == (
+        "GET /x was refused with 404: no such route. The base_url https://api.example.test does not end in /v2, "
+        "as the service's own does: that may be why."
+    )
+    right = Service(MeibelDialect(), RetryPolicy(), "https://api.example.test/v2")
+    assert str(play(right.fetch(GET), answer({"message": "no session"}, 404)).error).endswith("no session")
+    error = play(right.fetch(GET), answer({"message": "who?"}, 401)).error
+    assert str(error) == "GET /x was refused with 401: who? Check the API key."
