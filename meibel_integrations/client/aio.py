@@ -17,8 +17,9 @@ from meibel_integrations.protocol.commands import Flow
 from meibel_integrations.protocol.dialects.interface import Dialect
 from meibel_integrations.protocol.dialects.llamacloud import MAX_PROMPT_CHARS, LlamaCloudDialect
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
-from meibel_integrations.transports.drivers import AsyncTransport, adrive, arun
+from meibel_integrations.transports.drivers import adrive, arun
 from meibel_integrations.transports.httpx_async import AsyncHttpClient, AsyncHttpxTransport
+from meibel_integrations.transports.interface import AsyncTransport
 from meibel_integrations.transports.pools import AsyncPool, shared_async_pool
 
 __all__ = ["AsyncAgents", "AsyncHostedClient", "AsyncLlamaCloudChatClient", "AsyncMeibelClient", "AsyncSessions"]

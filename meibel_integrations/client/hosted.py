@@ -15,7 +15,7 @@ from meibel_integrations.ledgers.memory import PROCESS_LEDGER
 from meibel_integrations.protocol.dialects.interface import Dialect
 from meibel_integrations.protocol.service import Service
 from meibel_integrations.protocol.text import Partials
-from meibel_integrations.transports.drivers import Clock, SystemClock
+from meibel_integrations.transports.clock import Clock, SystemClock
 
 __all__ = ["ClientCore", "ClientSettings"]
 

@@ -17,8 +17,9 @@ from meibel_integrations.protocol.commands import Flow
 from meibel_integrations.protocol.dialects.interface import Dialect
 from meibel_integrations.protocol.dialects.llamacloud import MAX_PROMPT_CHARS, LlamaCloudDialect
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
-from meibel_integrations.transports.drivers import Transport, drive, run
+from meibel_integrations.transports.drivers import drive, run
 from meibel_integrations.transports.httpx_sync import HttpClient, HttpxTransport
+from meibel_integrations.transports.interface import Transport
 from meibel_integrations.transports.pools import SyncPool, shared_pool
 
 __all__ = ["Agents", "HostedClient", "LlamaCloudChatClient", "MeibelClient", "Sessions"]

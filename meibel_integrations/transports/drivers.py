@@ -1,7 +1,4 @@
-"""The seam between flows and the network: what a transport offers, and the two drivers that run a flow over one.
-
-A transport opens exchanges; an exchange has a head, is read, and is closed. Another HTTP library is one more file
-like ``httpx_sync``. Only the drivers block or await.
+"""The two drivers that run a flow over a transport, one sync, one async. Only they block or await.
 
 How it works. A driver is a generator: it carries out a flow's commands one after the other and yields what the flow
 emits, so that its consumer sets the pace and closing it closes the flow and the connection. A failed command is thrown
@@ -12,113 +9,22 @@ is read.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import nullcontext
-from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from meibel_integrations.errors import MeibelIntegrationError, NotSentError, TotalTimeoutError
 from meibel_integrations.protocol import commands
-from meibel_integrations.protocol.commands import Call, Flow, ResponseHead, Wakeup
-from meibel_integrations.protocol.requests import Request
+from meibel_integrations.protocol.commands import Call, Flow
+from meibel_integrations.transports.clock import Clock
+from meibel_integrations.transports.interface import AsyncExchange, AsyncTransport, Exchange, Transport
 
-__all__ = [
-    "AsyncExchange",
-    "AsyncTransport",
-    "Clock",
-    "Exchange",
-    "NotSentInTimeError",
-    "SystemClock",
-    "Transport",
-    "adrive",
-    "arun",
-    "drive",
-    "run",
-]
+__all__ = ["NotSentInTimeError", "adrive", "arun", "drive", "run"]
 
 T = TypeVar("T")
-
-
-class Exchange(Protocol):
-    """One request and its response. Errors are the package's own ``TransportError``s."""
-
-    head: ResponseHead
-
-    def read(self) -> bytes:
-        """The next bytes of the body as they arrive, undecoded; ``b""`` at the end."""
-
-    def close(self) -> None:
-        """Frees the connection. May be called at any time, and again."""
-
-
-class Transport(Protocol):
-    """Sends requests to one origin with one key."""
-
-    def open(self, request: Request) -> Exchange: ...
-
-
-class AsyncExchange(Protocol):
-    """The async twin of :class:`Exchange`."""
-
-    head: ResponseHead
-
-    async def read(self) -> bytes: ...
-
-    async def close(self) -> None: ...
-
-
-class AsyncTransport(Protocol):
-    """The async twin of :class:`Transport`."""
-
-    async def open(self, request: Request) -> AsyncExchange: ...
-
-
-class Clock(Protocol):
-    """Time and chance, so that tests need neither."""
-
-    def now(self) -> datetime: ...
-
-    def monotonic(self) -> float: ...
-
-    def random(self) -> float: ...
-
-    def sleep(self, seconds: float) -> None: ...
-
-    async def asleep(self, seconds: float) -> None: ...
-
-    def wait(self, wakeup: Wakeup, seconds: float) -> None: ...
-
-    async def await_(self, wakeup: Wakeup, seconds: float) -> None: ...
-
-
-class SystemClock:
-    """The machine's time, and a random number generator that nothing depends on."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def random(self) -> float:
-        return random.random()  # noqa: S311 - spreads retries, guards nothing
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    async def asleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
-
-    def wait(self, wakeup: Wakeup, seconds: float) -> None:
-        wakeup.wait(seconds)
-
-    async def await_(self, wakeup: Wakeup, seconds: float) -> None:
-        await wakeup.await_(seconds)
 
 
 class NotSentInTimeError(TotalTimeoutError, NotSentError):
