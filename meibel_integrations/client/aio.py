@@ -37,14 +37,15 @@ class AsyncHostedClient(ClientCore[D], AsyncClosing):
 
     def __init__(
         self,
-        dialect: D,
         api_key: str | SecretStr | None = None,
         base_url: str | None = None,
         *,
+        dialect: D | None = None,
         http_client: AsyncHttpClient | None = None,
         **settings: Unpack[ClientSettings],
     ) -> None:
-        super().__init__(dialect, api_key, base_url, owns_http=http_client is None, **settings)
+        own = dialect or self.make_dialect()
+        super().__init__(own, api_key, base_url, owns_http=http_client is None, **settings)
         self._transport: AsyncTransport | None = (
             shared_async_pool(self.config, self._key_header(), self)
             if http_client is None
@@ -84,16 +85,6 @@ class AsyncMeibelClient(AsyncHostedClient[MeibelDialect]):
 
     _dialect_type = MeibelDialect
 
-    def __init__(
-        self,
-        api_key: str | SecretStr | None = None,
-        base_url: str | None = None,
-        *,
-        http_client: AsyncHttpClient | None = None,
-        **settings: Unpack[ClientSettings],
-    ) -> None:
-        super().__init__(MeibelDialect(), api_key, base_url, http_client=http_client, **settings)
-
     # Made anew each time: a client that its own attributes refer to would not be freed when it is dropped.
 
     @property
@@ -132,4 +123,4 @@ class AsyncLlamaCloudChatClient(LlamaCloudOperations, AsyncMethods, AsyncHostedC
         **settings: Unpack[ClientSettings],
     ) -> None:
         dialect = LlamaCloudDialect(organization_id, project_id, max_prompt_chars)
-        super().__init__(dialect, api_key, base_url, http_client=http_client, **settings)
+        super().__init__(api_key, base_url, dialect=dialect, http_client=http_client, **settings)

@@ -114,7 +114,7 @@ class ClientCore(Generic[D]):
 
     @property
     def dialect(self) -> D:
-        """How the service is spoken to."""
+        """The service's requests, and how its answers read."""
         return self.service.dialect
 
     def _key_header(self) -> dict[str, str]:

@@ -32,9 +32,9 @@ class HostedClient(ClientCore[D], Closing):
     """What the clients of all services have in common. Thread-safe; also a context manager.
 
     Args:
-        dialect: how the service is spoken to.
         api_key: the key; from the environment if not given.
         base_url: the service; from the environment or the hosted one if not given.
+        dialect: the service's requests, and how its answers read.
         http_client: your own ``httpx.Client``; it stays yours to close. The key is still attached per request.
         settings: see :class:`~meibel_integrations.client.hosted.ClientSettings`.
 
@@ -44,14 +44,15 @@ class HostedClient(ClientCore[D], Closing):
 
     def __init__(
         self,
-        dialect: D,
         api_key: str | SecretStr | None = None,
         base_url: str | None = None,
         *,
+        dialect: D | None = None,
         http_client: HttpClient | None = None,
         **settings: Unpack[ClientSettings],
     ) -> None:
-        super().__init__(dialect, api_key, base_url, owns_http=http_client is None, **settings)
+        own = dialect or self.make_dialect()
+        super().__init__(own, api_key, base_url, owns_http=http_client is None, **settings)
         self._transport: Transport | None = (
             shared_pool(self.config, self._key_header(), self)
             if http_client is None
@@ -88,16 +89,6 @@ class MeibelClient(HostedClient[MeibelDialect]):
     not given. Settings: those of :class:`HostedClient`."""
 
     _dialect_type = MeibelDialect
-
-    def __init__(
-        self,
-        api_key: str | SecretStr | None = None,
-        base_url: str | None = None,
-        *,
-        http_client: HttpClient | None = None,
-        **settings: Unpack[ClientSettings],
-    ) -> None:
-        super().__init__(MeibelDialect(), api_key, base_url, http_client=http_client, **settings)
 
     # Made anew each time: a client that its own attributes refer to would not be freed when it is dropped.
 
@@ -145,4 +136,4 @@ class LlamaCloudChatClient(LlamaCloudOperations, SyncMethods, HostedClient[Llama
         **settings: Unpack[ClientSettings],
     ) -> None:
         dialect = LlamaCloudDialect(organization_id, project_id, max_prompt_chars)
-        super().__init__(dialect, api_key, base_url, http_client=http_client, **settings)
+        super().__init__(api_key, base_url, dialect=dialect, http_client=http_client, **settings)
