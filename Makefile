@@ -37,6 +37,7 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+	MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
 
 imports: $(VENV)/.installed-dev
 	$(BIN)/lint-imports --no-cache
