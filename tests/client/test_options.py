@@ -169,8 +169,6 @@ def test_no_verb_goes_without_the_callers_proxy_and_certificates(asynchronous: b
         clients = {"async_client": AsyncMeibelClient("k", http_client=http)}
     model = ChatMeibel(agent_id="a", **(clients if given == "client" else settings))
     missing = ("" if given == "client" else "http_") + ("async_client" if asynchronous else "client")
+    ask = (lambda: asyncio.run(model.ainvoke("hello"))) if asynchronous else (lambda: model.invoke("hello"))
     with pytest.raises(errors.ConfigurationError, match=f"also pass {missing}="):
-        if asynchronous:
-            asyncio.run(model.ainvoke("hello"))
-        else:
-            model.invoke("hello")
+        ask()
