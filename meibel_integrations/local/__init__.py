@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-if any(find_spec(name) is None for name in ("starlette", "uvicorn", "python_multipart")):
+if any(find_spec(name) is None for name in ("starlette", "uvicorn", "python_multipart", "lxml")):
     raise ImportError('The local service needs its extra: pip install "meibel-integrations[local]"')
 
 if TYPE_CHECKING:

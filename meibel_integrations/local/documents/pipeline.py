@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from meibel_integrations.local.documents.chunking import chunk
-from meibel_integrations.local.documents.extract import EXTRACTION_VERSION, extract
+from meibel_integrations.local.documents.extract import EXTRACTION_VERSION, extract, office_kind
 from meibel_integrations.local.documents.folders import FoundFile, find_file, walk_folder
+from meibel_integrations.local.documents.reader_process import read_apart
 from meibel_integrations.local.documents.reading import UnreadableError, looks_binary, read_file, too_large
 from meibel_integrations.local.documents.report import IngestReport, Skipped
 from meibel_integrations.local.store import documents
@@ -131,22 +132,28 @@ def _prepare(
 
 
 def make_record(
-    *, identity: tuple[str, ...], path: str, name: str, url: str, content: bytes, digest: str
+    *, identity: tuple[str, ...], path: str, name: str, url: str, content: bytes, digest: str, apart: bool = False
 ) -> DocumentRecord:
     """A document ready to be stored. The same ``identity`` always gives the same document id.
+
+    With ``apart`` it is read in a child process, as those are whose format is not text.
 
     Raises:
         UnreadableError: there is no text to be had from it.
     """
-    document = extract(name, content)
+    if apart or office_kind(name, content) is not None:
+        title, passages = read_apart(name, content)
+    else:
+        document = extract(name, content)
+        title, passages = document.title, list(chunk(document))
     return DocumentRecord(
         id=document_id(*identity),
         path=path,
-        title=document.title[:300],
+        title=title[:300],
         url=url,
         digest=digest,
         size=len(content),
-        passages=list(chunk(document)),
+        passages=passages,
     )
 
 
