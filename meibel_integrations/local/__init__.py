@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from meibel_integrations.local.answerers.scripted import Pause as Pause
     from meibel_integrations.local.answerers.scripted import ScriptedAnswerer as ScriptedAnswerer
     from meibel_integrations.local.embedded import LocalMeibel as LocalMeibel
-    from meibel_integrations.local.embedded import serve as serve
     from meibel_integrations.local.search.passages import Passage as Passage
     from meibel_integrations.local.search.passages import Search as Search
+    from meibel_integrations.local.serving import serve as serve
     from meibel_integrations.local.store.steps import AnswerCitation as AnswerCitation
     from meibel_integrations.local.store.steps import AnswerSource as AnswerSource
     from meibel_integrations.local.store.steps import Delta as Delta
@@ -52,7 +52,7 @@ _LAZY = {
     "Thinking": "store.steps",
     "ToolCall": "store.steps",
     "ToolResult": "store.steps",
-    "serve": "embedded",
+    "serve": "serving",
 }
 
 __all__ = [
