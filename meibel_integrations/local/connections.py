@@ -19,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from meibel_integrations.local.faults.fault_responses import CONNECTION
 from meibel_integrations.local.limits import Limits
 
+_REFUSING_SECONDS = 0.5
 _SPARE_FILES = 128  # open files that are left to everything but connections
 _FULL_BODY = b'{"code":"too_many_connections","message":"the local service has no room for another connection"}'
 _FULL = b"\r\n".join(
@@ -136,7 +137,9 @@ class _Connection(asyncio.Protocol):
         self._refused = not self._connections.add(self)
         if self._refused:
             transport.write(_FULL)
-            transport.close()
+            # Closed before the client's request was read, the connection would be reset, and the answer be lost.
+            transport.write_eof()
+            self._close_after(_REFUSING_SECONDS)
             return
         self._close_after(self._connections.head_seconds)
         self._http.connection_made(transport)
