@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import suppress
+from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,7 +50,12 @@ KEY_VARIABLE = "MEIBEL_LOCAL_API_KEY"
     show_default=True,
     help="Answer as Meibel's SDK expects, or as its guide shows.",
 )
-def serve(host: str, port: int, agent_id: str | None, key: str | None, dialect: Any, **documents: Any) -> None:
+@click.option(
+    "--model", help="Answer with a model: package.module:attribute, or a name such as openai:gpt-5 (needs langchain)."
+)
+def serve(
+    host: str, port: int, agent_id: str | None, key: str | None, dialect: Any, model: str | None, **documents: Any
+) -> None:
     """Serve your documents over Meibel's API, until Ctrl-C.
 
     Only programs on this machine reach the service, unless --host says otherwise; a key of your own in
@@ -93,8 +103,28 @@ def serve(host: str, port: int, agent_id: str | None, key: str | None, dialect: 
             api_key=key,
             agent_id=agent_id,
             max_file_bytes=max_file_bytes(choice.max_file_mb),
+            answerer=_load_model(model) if model else None,
             progress=progress,
         )
+
+
+def _load_model(name: str) -> Any:
+    """The model that ``--model`` names: an attribute of a module, or what LangChain knows under the name."""
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())  # as python -m does: a module beside the documents is found
+    with suppress(ImportError, AttributeError, ValueError):
+        found = attrgetter(attribute)(import_module(module))
+        return found() if callable(found) and not hasattr(found, "invoke") else found
+    try:
+        from langchain.chat_models import init_chat_model
+
+        return init_chat_model(name)
+    except ImportError as error:
+        raise click.UsageError(
+            f"--model {name}: there is no such attribute, and LangChain cannot load it: {error}"
+        ) from None
+    except Exception as error:
+        raise click.UsageError(f"--model {name}: {error}") from error
 
 
 def _announcement(local: LocalMeibel, agent: str, *, key_is_given: bool) -> str:

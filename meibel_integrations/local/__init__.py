@@ -13,6 +13,7 @@ if any(find_spec(name) is None for name in ("starlette", "uvicorn", "python_mult
     raise ImportError('The local service needs its extra: pip install "meibel-integrations[local]"')
 
 if TYPE_CHECKING:
+    from meibel_integrations.local.answerers.chat_model import ChatModelAnswerer as ChatModelAnswerer
     from meibel_integrations.local.answerers.interface import Answerer as Answerer
     from meibel_integrations.local.answerers.interface import HistoryTurn as HistoryTurn
     from meibel_integrations.local.answerers.interface import Question as Question
@@ -38,6 +39,7 @@ _LAZY = {
     "AnswerCitation": "store.steps",
     "AnswerSource": "store.steps",
     "Answerer": "answerers.interface",
+    "ChatModelAnswerer": "answerers.chat_model",
     "Delta": "store.steps",
     "Done": "store.steps",
     "HistoryTurn": "answerers.interface",
@@ -61,6 +63,7 @@ __all__ = [
     "AnswerCitation",
     "AnswerSource",
     "Answerer",
+    "ChatModelAnswerer",
     "Delta",
     "Done",
     "HistoryTurn",

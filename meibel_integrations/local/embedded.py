@@ -23,6 +23,7 @@ from meibel_integrations.local.http_server import ServerThread, address_of, bind
 from meibel_integrations.local.limits import Limits
 from meibel_integrations.local.request_log import RequestLog
 from meibel_integrations.local.routes.meibel import BASE_PATH
+from meibel_integrations.local.search.embeddings import Vectors, embedding_model
 from meibel_integrations.local.store import sessions, tenants, turn_log
 from meibel_integrations.local.store.database import Database
 from meibel_integrations.local.store.process_lock import ProcessLock
@@ -56,12 +57,15 @@ class LocalMeibel:
         database: where everything is kept: a file, or ``":memory:"``.
         agent: the agent's name. Agents that the database already has are served, too.
         dialect: ``"v2"`` answers as the official SDK expects, ``"guide"`` as Meibel's guide shows.
-        answerer: makes the answers; one for all agents, or a mapping from agent names. Default: the quoting one.
+        answerer: makes the answers; one for all agents, or a mapping from agent names: an answerer, a LangChain chat
+            model or a LlamaIndex LLM. Default: the quoting one.
         api_key: the key to accept. Default: the database's own, made when the database is.
         api_keys: further keys: a mapping from tenant names to keys, or a list of keys. A key is a tenant: it has the
             same agents and documents, and its own sessions.
         seed: makes session and signal ids and the default key the same at every run.
         agents: several agents by name, each with its documents; instead of ``documents`` and ``agent``.
+        embedding: finds passages by their meaning, too: a LangChain or LlamaIndex embedding, or ``None`` for none.
+            Default: WordLlama, where the extra ``embeddings`` is installed; it is loaded at the first question.
         agent_id, index_id: the agent's ids. Default: made from the agent's name and what its documents are called, so
             that they are the same at every start; random for an agent without documents.
         host: what to listen on. Anything but this machine's loopback needs an ``api_key``.
@@ -91,11 +95,12 @@ class LocalMeibel:
         database: str | Path = ":memory:",
         agent: str = "docs",
         dialect: DialectName = "v2",
-        answerer: Answerer | Mapping[str, Answerer] | None = None,
+        answerer: Answerer | Any | Mapping[str, Answerer | Any] | None = None,
         api_key: str | None = None,
         seed: int | str | None = None,
         agents: Mapping[str, Documents] | None = None,
         *,
+        embedding: Any = "auto",
         agent_id: str | None = None,
         index_id: str | None = None,
         host: str = "127.0.0.1",
@@ -127,7 +132,8 @@ class LocalMeibel:
         self._chosen_ids = (agent_id, index_id)
         self._database = database
         self._dialect: DialectName = dialect
-        self._answerer = answerer
+        self._answerer = _answerers(answerer)
+        self._embedding = embedding_model(embedding)
         self._given_key = api_key
         self._more_keys = name_keys(api_keys)
         self._ids = IdSource(seed)
@@ -236,7 +242,8 @@ class LocalMeibel:
 
     def _listen(self, stack: ExitStack, db: Database) -> None:
         listener = stack.enter_context(bind(self._host, self._port))
-        runner = TurnRunner(db, self._ids, self._answerer_of, self._limits)
+        vectors = Vectors(db, self._embedding) if self._embedding else None
+        runner = TurnRunner(db, self._ids, self._answerer_of, self._limits, vectors)
         context = LocalContext(
             db=db,
             ids=self._ids,
@@ -314,3 +321,13 @@ class LocalMeibel:
     def request_log(self) -> list[dict[str, Any]]:
         """The requests so far: method, path, status, content_type and body of each, in order."""
         return self._log.entries()
+
+
+def _answerers(given: Any) -> Answerer | dict[str, Answerer] | None:
+    """Answerers as they are, and models made into answerers."""
+    if given is None or hasattr(given, "answer"):
+        answerer: Answerer | None = given
+        return answerer
+    from meibel_integrations.local.answerers.chat_model import as_answerer
+
+    return {name: as_answerer(one) for name, one in given.items()} if isinstance(given, Mapping) else as_answerer(given)

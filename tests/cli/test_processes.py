@@ -16,7 +16,7 @@ from typing import IO
 
 import pytest
 
-from meibel_integrations import __version__
+from meibel_integrations import MeibelClient, __version__
 from meibel_integrations.local import Delta, LocalMeibel, Pause, ScriptedAnswerer
 from tests.support.running import run, run_process, run_program, started
 
@@ -293,4 +293,26 @@ def test_without_a_framework_it_says_which_extra_to_install(docs: Path) -> None:
     done = run_program(program)
     assert done.returncode == 1
     assert "meibel-integrations[langchain]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_answers_with_a_model_of_ones_own(docs: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from langchain_core.language_models import FakeListChatModel\n"
+        "model = FakeListChatModel(responses=['My own words.'])\n"
+    )
+    with started("serve", "--docs", docs, "--port", "0", "--model", "mine:model", cwd=tmp_path) as server:
+        said = _read_until(server.stdout, "As LlamaCloud")
+        told = dict(re.findall(r"^  (base URL|agent id|key) +(\S+)$", said, re.MULTILINE))
+        client = MeibelClient(api_key=told["key"], base_url=told["base URL"])
+        session = client.agents.create_session(agent_id=told["agent id"])
+        reply = client.sessions.send_chat_message(session_id=session.id, user_message="Who built it?")
+        assert reply.message == "My own words."
+        client.close()
+
+
+def test_a_model_that_nobody_knows_is_told(docs: Path) -> None:
+    done = run_process(["serve", "--docs", str(docs), "--model", "no_such_module:thing"])
+    assert done.returncode == 2
+    assert "no_such_module:thing" in done.stderr
     assert "Traceback" not in done.stderr

@@ -198,8 +198,8 @@ def test_documents_of_every_kind(tmp_path: Path, start: Start, api: MakeApi) -> 
         word: client.chat(session, word).json()["assistant_response"] for word in ("white", "whale", "keeper", "stairs")
     }
     assert said["white"].startswith("File|file:///")
-    assert said["whale"] == "Lamp|https://x.test/lamp.pdf"
-    assert said["keeper"] == "keeper.html|document:keeper.html"
+    assert said["whale"].startswith("Lamp|https://x.test/lamp.pdf")
+    assert said["keeper"].startswith("keeper.html|document:keeper.html")
     assert said["stairs"].startswith("document-")
 
 

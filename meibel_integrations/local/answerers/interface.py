@@ -32,6 +32,8 @@ class Question:
         history: the messages of the session's newest turns (at most 50 turns), oldest first.
         search: over the documents that this turn may see.
         uploaded_document_ids: the files that came with this very message.
+        earlier_document_ids: the files of the whole session, the newest first.
+        instructions: the system messages that came with this message.
         whole_passages: the client is shown what a search found in full, not only its beginning.
     """
 
@@ -42,6 +44,8 @@ class Question:
     include_thinking: bool = False
     include_tool_activity: bool = False
     whole_passages: bool = False
+    earlier_document_ids: tuple[str, ...] = ()
+    instructions: str = ""
 
 
 class Answerer(Protocol):

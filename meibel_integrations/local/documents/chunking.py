@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from meibel_integrations.local.documents.document import Extracted
-from meibel_integrations.local.search.analysis import derived_words, split_identifier
+from meibel_integrations.local.search.words import derived_words
 from meibel_integrations.local.store.documents import PassageRecord
 
 TARGET = 1100  # characters: a passage is closed when it has grown this long
@@ -21,7 +21,6 @@ _GAP = re.compile(r"\n[ \t]*+\n(?:[ \t]*+\n)*+")
 _LINE = re.compile(r"\n")
 _SENTENCE = re.compile(r"[.!?\u3002\uff01\uff1f][\"')\]]*\s|[\u3002\uff01\uff1f]")
 _SPACE = re.compile(r"\s")
-_CAMEL_NAME = re.compile(r"\b[A-Za-z]*[a-z][A-Z]\w*")
 
 
 def chunk(document: Extracted) -> Iterator[PassageRecord]:
@@ -29,18 +28,11 @@ def chunk(document: Extracted) -> Iterator[PassageRecord]:
     text = document.text
     blocks = _Blocks(document.blocks)
     for section in document.sections:
-        extra = _names_in(section.heading)
         for start, end in _pieces(text, section.start, section.end, blocks):
             start, end = _trim(text, start, end)
             if start < end:
                 body = text[start:end]
-                derived = derived_words(body)
-                yield PassageRecord(start, end, section.heading, body, f"{extra} {derived}".strip())
-
-
-def _names_in(heading: str) -> str:
-    """The words inside compound names of a heading, so that ``DatabaseRouter`` is found as database router."""
-    return " ".join(part for name in _CAMEL_NAME.findall(heading) for part in split_identifier(name))
+                yield PassageRecord(start, end, section.heading, body, derived_words(body, section.heading))
 
 
 def _pieces(text: str, start: int, end: int, blocks: _Blocks) -> Iterator[tuple[int, int]]:

@@ -245,6 +245,7 @@ class BatchWriter:
             if kind is None:
                 self._flush()
                 self._settle()
+                self._db.write(partial(documents.count_words, scope=self._scope))
         finally:
             self._thread.shutdown(wait=True, cancel_futures=True)
 
@@ -261,7 +262,13 @@ class BatchWriter:
     def _flush(self) -> None:
         self._settle()
         if self._batch:
-            store = partial(documents.replace_documents, tenant=self._tenant, scope=self._scope, records=self._batch)
+            store = partial(
+                documents.replace_documents,
+                tenant=self._tenant,
+                scope=self._scope,
+                records=self._batch,
+                more_follow=True,
+            )
             self._pending = self._thread.submit(self._db.write, store)
             self._batch, self._bytes = [], 0
 

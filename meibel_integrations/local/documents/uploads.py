@@ -53,7 +53,17 @@ def store_uploads(db: Database, tenant: str, session_id: str, uploads: Sequence[
 def delete_uploads(conn: sqlite3.Connection, tenant: str, session_ids: Iterable[str]) -> None:
     """Drop all uploaded files of these sessions."""
     for session_id in session_ids:
-        _remove_new(conn, tenant, session_id, frozenset())
+        for scope in documents.find_scopes(conn, tenant, (), session_id):
+            documents.drop_scope(conn, scope)
+
+
+def uploaded(conn: sqlite3.Connection, tenant: str, session_id: str) -> tuple[str, ...]:
+    """The ids of all files of a session, the newest first."""
+    return tuple(
+        document_id
+        for scope in documents.find_scopes(conn, tenant, (), session_id)
+        for document_id in documents.document_ids(conn, tenant, scope)
+    )
 
 
 def _paths(conn: sqlite3.Connection, tenant: str, session_id: str) -> frozenset[str]:

@@ -18,9 +18,10 @@ from functools import partial
 
 from meibel_integrations.errors import SessionBusyError
 from meibel_integrations.local.answerers.interface import Answerer, Question
-from meibel_integrations.local.documents.uploads import Upload, store_uploads
+from meibel_integrations.local.documents.uploads import Upload, store_uploads, uploaded
 from meibel_integrations.local.limits import Limits
-from meibel_integrations.local.search.passages import Passage
+from meibel_integrations.local.search.embeddings import Vectors
+from meibel_integrations.local.search.search import DocumentSearch
 from meibel_integrations.local.store import turn_log as store
 from meibel_integrations.local.store.database import Database, StorageError
 from meibel_integrations.local.store.sessions import SessionRow
@@ -31,7 +32,7 @@ from meibel_integrations.local.store.turn_log import FileRow, StepBatch, TurnRow
 from meibel_integrations.local.turns.answer_fold import AnswererError, AnswerFold
 from meibel_integrations.local.turns.answer_thread import AnswerThread
 from meibel_integrations.local.turns.compute_gate import ComputeGate
-from meibel_integrations.local.turns.conversation import read_message, told_by
+from meibel_integrations.local.turns.conversation import instructions_in, read_message, told_by
 from meibel_integrations.local.turns.live_turn import LiveTurn, Reach, Shown
 
 logger = logging.getLogger("meibel_integrations.local")
@@ -53,8 +54,16 @@ class TooManyTurnsError(Exception):
 class TurnRunner:
     """Begins turns, runs them, and ends them when the service closes. Lives in one event loop."""
 
-    def __init__(self, db: Database, ids: IdSource, answerer_of: Callable[[str], Answerer], limits: Limits) -> None:
+    def __init__(
+        self,
+        db: Database,
+        ids: IdSource,
+        answerer_of: Callable[[str], Answerer],
+        limits: Limits,
+        vectors: Vectors | None = None,
+    ) -> None:
         self._db = db
+        self._vectors = vectors
         self._ids = ids
         self._answerer_of = answerer_of
         self._limits = limits
@@ -146,9 +155,6 @@ class TurnRunner:
             yield from answerer.answer(question)
 
     def _question(self, live: LiveTurn, files: Sequence[FileRow], shown: Shown) -> Question:
-        # Imported when needed: a service whose answerer never searches starts without it.
-        from meibel_integrations.local.search.search import make_search
-
         session = live.session
         earlier = self._db.read(
             partial(
@@ -160,17 +166,15 @@ class TurnRunner:
             )
         )
         told, text = read_message(live.turn.user_message)
-        search = make_search(self._db, live.tenant, live.reach.agent_ids, session.session_id)
-
-        def searched(query: str, *, limit: int = 10, document_ids: Sequence[str] | None = None) -> list[Passage]:
-            with self._gate.computing():
-                return search(query, limit=limit, document_ids=document_ids)
-
         return Question(
             text=text,
             history=(*told_by(earlier), *told),
-            search=searched,
+            search=DocumentSearch(
+                self._db, live.tenant, live.reach.agent_ids, session.session_id, self._vectors, self._gate.computing
+            ),
             uploaded_document_ids=tuple(file.document_id for file in files),
+            earlier_document_ids=self._db.read(partial(uploaded, tenant=live.tenant, session_id=session.session_id)),
+            instructions=instructions_in(live.turn.user_message),
             include_thinking=shown.thinking,
             include_tool_activity=shown.tool_activity,
             whole_passages=shown.passages,

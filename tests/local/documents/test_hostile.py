@@ -9,12 +9,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from meibel_integrations.local.answerers.followup import classify
-from meibel_integrations.local.answerers.sentences import units
+from meibel_integrations.local.answerers.interface import HistoryTurn
+from meibel_integrations.local.answerers.reading import read as read_question
+from meibel_integrations.local.answerers.units import units
 from meibel_integrations.local.documents.chunking import chunk
 from meibel_integrations.local.documents.extract import extract
 from meibel_integrations.local.documents.reading import UnreadableError
-from meibel_integrations.local.search.analysis import terms
+from meibel_integrations.local.search.words import content_words
 
 SIZE = 20_000
 GROWTH = 8
@@ -71,6 +72,6 @@ def test_reading_takes_linear_time(name: str, seed: str) -> None:
 @pytest.mark.parametrize("seed", ["x", "it is ", "i i ", "a.b ", "@", "```\n", "\n\n ", "* "])
 def test_long_questions_and_passages(seed: str) -> None:
     text = "x " + seed * (200_000 // len(seed))
-    terms(text)
-    classify(text)
+    content_words(text)
+    read_question(text, [HistoryTurn("user", text)])
     assert all(unit.text for unit in units(text[:4400]))
