@@ -189,7 +189,9 @@ def test_a_turn_is_marked_before_it_is_sent_and_not_left_behind() -> None:
     assert [call is not None for call in left] == [True, False]
     assert left[0] is not None
     world = World()
-    world.call(SESSION, TURN, messages=[Q1])
+    ran = world.call(SESSION, TURN, messages=[Q1])
+    left = [command.call for command in ran.commands if isinstance(command, WhenLeft)]
+    assert [call is not None for call in left] == [True, False], "the first turn of a session, too"
     fresh = world.ledger.update(world.book.entry("s2")._key, lambda state: (state, state))
     assert (fresh.head, fresh.turns, fresh.mark) == ("sig-1", 1, None)
 

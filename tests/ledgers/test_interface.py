@@ -19,7 +19,7 @@ from meibel_integrations.ledgers.entry import SessionBook, SessionEntry
 from meibel_integrations.ledgers.interface import UNKNOWN, SessionState, head_marker
 from meibel_integrations.ledgers.marks import TurnMark
 from meibel_integrations.ledgers.memory import MemoryLedger
-from meibel_integrations.protocol.commands import Flow
+from meibel_integrations.protocol.commands import Call, Flow
 from tests.support.playing import NOW, play
 
 MINE, FOREIGN = TurnMark("mine", "here", "text"), TurnMark("foreign", "there", "other")
@@ -340,3 +340,47 @@ def test_marks_tell_all_turns_apart_and_know_who_holds_them() -> None:
     assert not marks.holds(dataclasses.replace(mine, open=False))
     assert not marks.holds(dataclasses.replace(mine, id="x", holder="elsewhere"))
     assert marks.holds(dataclasses.replace(mine, holder="elsewhere")), "a thread that this one's context was given to"
+
+
+def known_entry(turns: int = 3) -> SessionEntry:
+    entry = SessionBook(MemoryLedger(), "http://x.test", SecretStr("k")).entry("s")
+    play(entry.count_turns(turns))
+    return entry
+
+
+def test_who_loses_the_race_for_a_session_sends_without_a_number_to_count_from() -> None:
+    entry, calls = known_entry(), 0
+
+    def interfere(command: Any) -> None:
+        nonlocal calls
+        calls += isinstance(command, Call)
+        if calls == 2 and isinstance(command, Call):  # between the look and the taking
+            calls += 1
+            assert play(entry.begin("theirs")).result[1] == 3
+
+    mark, before = play(entry.begin("mine"), before=interfere).result
+    assert (before, mark.alone) == (None, False)
+    state = play(entry.read()).result
+    assert (state.mark.text, state.mark.alone) == ("theirs", False)
+
+
+def test_a_refused_turn_that_was_not_alone_leaves_no_count() -> None:
+    entry = known_entry()
+    mark, _ = play(entry.begin("mine")).result
+    play(entry.begin("theirs"))
+    play(entry.forget(mark))
+    state = play(entry.read()).result
+    assert (state.turns, state.head, state.mark) == (None, None, None)
+
+
+def test_anybody_may_clear_a_turn_and_wakes_whoever_waits() -> None:
+    entry = known_entry()
+    mark, _ = play(entry.begin("mine")).result
+    state = play(entry.read()).result
+    (wait,) = play(entry.wait(state, 9.0)).commands
+    assert wait.seconds == 9.0
+    assert not wait.wakeup.wait(0.001)
+    play(entry.clear(mark, 4))
+    assert wait.wakeup.wait(9.0)
+    after = play(entry.read()).result
+    assert (after.turns, after.mark) == (4, None)
