@@ -54,6 +54,8 @@ def test_the_newest_answer_is_the_anchor() -> None:
         ([Q1, A1, Q2, user("inserted"), A2, Q3], False),
         ([Q1, A1, A2, Q3], False),
         ([Q1, answer("edited", Q1), Q2, A2, Q3], True),  # an answer that claims its own text: its marker decides
+        ([Q1, answer("first", Q1, marker="sig-9"), Q2, A2, Q3], False),  # the same words at another place
+        ([Q1, NeutralMessage("assistant", "first", None, Anchor("t", "sig-1")), Q2, A2, Q3], False),
         ([Q1, NeutralMessage("assistant", "edited", None, A1.anchor), Q2, A2, Q3], False),
         ([Q1, NeutralMessage("assistant", "first"), Q2, A2, Q3], False),
         ([user("summary"), Q2, A2, Q3], False),
