@@ -151,3 +151,12 @@ def test_every_method_has_resolvable_types_and_a_text(made: Any) -> None:
         method = getattr(made, name)
         assert method.__doc__, name
         assert "return" in get_type_hints(method), name
+
+
+def test_the_async_clients_methods_say_that_they_are() -> None:
+    sync, other = MeibelClient("k"), AsyncMeibelClient("k")
+    assert inspect.iscoroutinefunction(other.sessions.get_session)
+    assert not inspect.iscoroutinefunction(sync.sessions.get_session)
+    for client, listing, stream in ((sync, "Iterator", "ChatStream"), (other, "AsyncIterator", "AsyncChatStream")):
+        assert get_type_hints(client.agents.list)["return"].__origin__.__name__ == listing
+        assert get_type_hints(client.sessions.send_chat_message_stream)["return"].__name__ == stream

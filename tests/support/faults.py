@@ -165,7 +165,7 @@ HUGE = wire.delta("x" * 10_000_000)
 REDIRECT = wire.page(302, b"", location="http://elsewhere.test/v2/sessions/s1/chat")
 BUSY = json_answer({"message": "slow down"}, 429, retry_after="7")
 FULL = json_answer({"message": "come back tomorrow"}, 429, retry_after="86400")
-SOON = Timeouts(idle=0.08)
+SOON = Timeouts(idle=0.2)
 CUT_STREAM, CUT_BODY = wire.cut_gzip(b"".join(TURN)), wire.cut_gzip(BODY)
 GZIP = {"content_encoding": "gzip"}
 
