@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,6 +30,14 @@ KEY_VARIABLE = "MEIBEL_LOCAL_API_KEY"
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8321, show_default=True, help="The port; 0 takes a free one."
 )
+@click.option("--agent-id", metavar="ID", help="The agent's id.  [default: made from the folders' names]")
+@click.option(
+    "--key",
+    metavar="KEY",
+    envvar=KEY_VARIABLE,
+    show_envvar=True,
+    help="The key to accept; others on this machine can read it here, but not in the variable.  [default: a kept one]",
+)
 @click.option(
     "--dialect",
     type=click.Choice(["v2", "guide"]),
@@ -38,11 +45,12 @@ KEY_VARIABLE = "MEIBEL_LOCAL_API_KEY"
     show_default=True,
     help="Answer as Meibel's SDK expects, or as its guide shows.",
 )
-def serve(host: str, port: int, dialect: Any, **documents: Any) -> None:
+def serve(host: str, port: int, agent_id: str | None, key: str | None, dialect: Any, **documents: Any) -> None:
     """Serve your documents over Meibel's API, until Ctrl-C.
 
     Only programs on this machine reach the service, unless --host says otherwise; a key of your own in
-    MEIBEL_LOCAL_API_KEY is needed then. Without one, the service makes a key and prints it.
+    MEIBEL_LOCAL_API_KEY is needed then. Without one, a key is made once, kept in a file that only you can read, and
+    printed. The same folders have the same agent id at every start.
 
     \b
     Examples:
@@ -53,22 +61,25 @@ def serve(host: str, port: int, dialect: Any, **documents: Any) -> None:
     choice = ServiceChoice(**documents)
     if not (choice.docs or choice.db):
         raise click.UsageError("Say what to serve: --docs DIR, or --db FILE for an ingested database.")
-    key = os.environ.get(KEY_VARIABLE) or None
-
     from meibel_integrations.config import is_loopback
 
-    if key is None and not is_loopback(host):
+    if not key and not is_loopback(host):
         raise click.UsageError(
             f"--host {host} opens the service to the network: choose a key for it and set {KEY_VARIABLE} to it."
         )
     from meibel_integrations.local import serve as run
 
     agent = agent_of_database(choice)
+    own_key = key or None
+    if own_key is None:
+        from meibel_integrations.cli.local_key import kept_key
+
+        key = kept_key()
 
     def announce(local: LocalMeibel) -> None:
         report_skipped(local.ingest_report)
         check_documents(choice.docs, local.ingest_report)
-        terminal.line(_announcement(local, agent, key_is_given=key is not None))
+        terminal.line(_announcement(local, agent, key_is_given=own_key is not None))
 
     with terminal.reading_progress() as progress:
         run(
@@ -80,6 +91,7 @@ def serve(host: str, port: int, dialect: Any, **documents: Any) -> None:
             agent=agent,
             dialect=dialect,
             api_key=key,
+            agent_id=agent_id,
             max_file_bytes=max_file_bytes(choice.max_file_mb),
             progress=progress,
         )
@@ -95,6 +107,10 @@ def _announcement(local: LocalMeibel, agent: str, *, key_is_given: bool) -> str:
   base URL  {local.base_url}
   agent id  {local.agent_id}
   key       {key}
+
+  As LlamaCloud:
+  base URL  {local.llama_cloud_base_url}
+  index id  {local.index_id}
 
 In another terminal:
   export MEIBEL_BASE_URL={local.base_url}

@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-if any(find_spec(name) is None for name in ("starlette", "uvicorn", "python_multipart")):
+if any(find_spec(name) is None for name in ("starlette", "uvicorn", "python_multipart", "lxml")):
     raise ImportError('The local service needs its extra: pip install "meibel-integrations[local]"')
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from meibel_integrations.local.answerers.scripted import Pause as Pause
     from meibel_integrations.local.answerers.scripted import ScriptedAnswerer as ScriptedAnswerer
     from meibel_integrations.local.embedded import LocalMeibel as LocalMeibel
-    from meibel_integrations.local.embedded import serve as serve
     from meibel_integrations.local.search.passages import Passage as Passage
     from meibel_integrations.local.search.passages import Search as Search
+    from meibel_integrations.local.serving import serve as serve
     from meibel_integrations.local.store.steps import AnswerCitation as AnswerCitation
     from meibel_integrations.local.store.steps import AnswerSource as AnswerSource
     from meibel_integrations.local.store.steps import Delta as Delta
@@ -52,7 +52,7 @@ _LAZY = {
     "Thinking": "store.steps",
     "ToolCall": "store.steps",
     "ToolResult": "store.steps",
-    "serve": "embedded",
+    "serve": "serving",
 }
 
 __all__ = [

@@ -63,6 +63,27 @@ def test_serve_announces_itself_and_ends_quietly_with_ctrl_c(docs: Path) -> None
         assert problems == ""
 
 
+def _shown(docs: Path, *options: str, **environment: str) -> dict[str, str]:
+    with started("serve", "--docs", docs, "--port", "0", *options, env={**os.environ, **environment}) as server:
+        said = _read_until(server.stdout, "ChatMeibel(")
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=20)
+    return {name: value.strip() for name, value in re.findall(r"^  (agent id|index id|key) (.*)$", said, re.MULTILINE)}
+
+
+def test_serve_is_the_same_at_every_start(docs: Path, tmp_path: Path) -> None:
+    first = _shown(docs, MEIBEL_API_KEY="a-hosted-secret")
+    assert first == _shown(docs)
+    assert first["key"].startswith("mbl_local_")
+    (kept,) = (tmp_path / "config").rglob("local-service-key")
+    assert kept.read_text().strip() == first["key"]
+    assert kept.stat().st_mode & 0o777 == 0o600
+    other = _shown(docs, "--agent-id", "agent_mine", "--key", "a-secret-of-mine", "--db", str(tmp_path / "x.db"))
+    assert other["agent id"] == "agent_mine"
+    assert "a-secret-of-mine" not in str(other)
+    assert _shown(docs, XDG_CONFIG_HOME="/dev/null")["key"] != first["key"]
+
+
 def test_serve_takes_the_users_key_and_does_not_print_it(docs: Path) -> None:
     environment = {**os.environ, "MEIBEL_LOCAL_API_KEY": "a-key-of-my-own"}
     with started("serve", "--docs", docs, "--port", "0", env=environment) as server:

@@ -43,6 +43,8 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 class QuotingAnswerer:
     """Answers with quotations from the agent's documents."""
 
+    computes = True
+
     def answer(self, question: Question) -> Iterator[Step]:
         """The steps of an answer: searches, the text in small pieces, sources and citations."""
         if not question.uploaded_document_ids and is_pleasantry(question.text):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from meibel_integrations.local.store.database import Database
 
 
+_APART_BYTES = 256 * 1024  # a larger file would hold up the service
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A file that came with a message."""
@@ -90,6 +93,7 @@ def ingest_upload(db: Database, tenant: str, session_id: str, filename: str, dat
             url=documents.UPLOAD_URL_PREFIX + quote(name),
             content=data,
             digest=digest,
+            apart=len(data) > _APART_BYTES,
         )
     except UnreadableError as error:
         raise InvalidInputError(f"The file {name!r} cannot be used: {error}.") from None

@@ -45,6 +45,17 @@ class DocumentRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentRow:
+    """A stored document. ``size`` is in bytes; ``passages`` is how many it was cut into."""
+
+    path: str
+    title: str
+    url: str
+    size: int
+    passages: int
+
+
+@dataclass(frozen=True, slots=True)
 class PassageRow:
     """A stored passage with what its document says about itself."""
 
@@ -176,6 +187,16 @@ def remove_documents(conn: sqlite3.Connection, tenant: str, scope: int, paths: S
         conn.executemany("DELETE FROM documents WHERE no = ?", found)
         removed += len(found)
     return removed
+
+
+def list_documents(conn: sqlite3.Connection, tenant: str, scope: int) -> list[DocumentRow]:
+    """All documents of a scope, by path."""
+    rows = conn.execute(
+        "SELECT d.path, d.title, d.url, d.size, (SELECT count(*) FROM passages p WHERE p.document = d.no)"
+        " FROM documents d WHERE d.tenant = ? AND d.scope = ? ORDER BY d.path",
+        (tenant, scope),
+    )
+    return [DocumentRow(*row) for row in rows]
 
 
 def count_matches(conn: sqlite3.Connection, match: str) -> int:

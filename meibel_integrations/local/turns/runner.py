@@ -20,6 +20,7 @@ from meibel_integrations.errors import SessionBusyError
 from meibel_integrations.local.answerers.interface import Answerer, Question
 from meibel_integrations.local.documents.uploads import Upload, store_uploads
 from meibel_integrations.local.limits import Limits
+from meibel_integrations.local.search.passages import Passage
 from meibel_integrations.local.store import turn_log as store
 from meibel_integrations.local.store.database import Database, StorageError
 from meibel_integrations.local.store.sessions import SessionRow
@@ -29,6 +30,7 @@ from meibel_integrations.local.store.tenants import IdSource
 from meibel_integrations.local.store.turn_log import FileRow, StepBatch, TurnRow
 from meibel_integrations.local.turns.answer_fold import AnswererError, AnswerFold
 from meibel_integrations.local.turns.answer_thread import AnswerThread
+from meibel_integrations.local.turns.compute_gate import ComputeGate
 from meibel_integrations.local.turns.conversation import read_message, told_by
 from meibel_integrations.local.turns.live_turn import LiveTurn, Reach, Shown
 
@@ -36,6 +38,8 @@ logger = logging.getLogger("meibel_integrations.local")
 
 # Steps that come faster than this are stored together: enough to spare commits, too short to be seen.
 _GROUPING_SECONDS = 0.004
+# What an answerer is told of a session: enough for any follow-up, and as much in a long session as in a short one.
+_REMEMBERED_TURNS = 50
 
 
 class ClosingError(Exception):
@@ -58,6 +62,7 @@ class TurnRunner:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._threads: set[threading.Thread] = set()
         self._beginning: set[str] = set()
+        self._gate = ComputeGate()
         self._unstored: dict[int, tuple[LiveTurn, str]] = {}  # turns whose failure the database could not take
         self._closing = False
 
@@ -90,25 +95,30 @@ class TurnRunner:
         self._beginning.add(session.session_id)
         reach = reach or Reach((session.agent_id,), session.agent_name)
         try:
-            files: list[FileRow] = []
-            if uploads:
-                await self._db.aread(partial(store.require_free, tenant=tenant, session_id=session.session_id))
-                files = await asyncio.to_thread(store_uploads, self._db, tenant, session.session_id, uploads)
-            turn = await self._db.awrite(
-                partial(
-                    store.begin_turn,
-                    ids=self._ids,
-                    tenant=tenant,
-                    session_id=session.session_id,
-                    user_message=message,
-                    files=files,
-                    skipped_index_ids=reach.skipped_index_ids,
-                )
-            )
+            with self._gate.beginning():
+                turn, files = await self._store(tenant, session.session_id, message, uploads, reach)
         finally:
             self._beginning.discard(session.session_id)
         thread = AnswerThread(asyncio.get_running_loop(), f"meibel-turn-{turn.turn_id}")
         return self._run(LiveTurn(tenant, session, turn, reach, thread), files, shown)
+
+    async def _store(
+        self, tenant: str, session_id: str, message: str, uploads: Sequence[Upload], reach: Reach
+    ) -> tuple[TurnRow, list[FileRow]]:
+        files: list[FileRow] = []
+        if uploads:
+            await self._db.aread(partial(store.require_free, tenant=tenant, session_id=session_id))
+            files = await asyncio.to_thread(store_uploads, self._db, tenant, session_id, uploads)
+        begin = partial(
+            store.begin_turn,
+            ids=self._ids,
+            tenant=tenant,
+            session_id=session_id,
+            user_message=message,
+            files=files,
+            skipped_index_ids=reach.skipped_index_ids,
+        )
+        return await self._db.awrite(begin), files
 
     def _require_room(self) -> None:
         if self._closing:
@@ -126,22 +136,45 @@ class TurnRunner:
 
     def _answer(self, live: LiveTurn, files: Sequence[FileRow], shown: Shown) -> Iterator[Step]:
         """In the turn's own thread: gather the question, hand it to the answerer."""
+        answerer = self._answerer_of(live.reach.answering)
+        with self._gate.computing():
+            question = self._question(live, files, shown)
+        if not getattr(answerer, "computes", False):
+            yield from answerer.answer(question)
+            return
+        with self._gate.computing():
+            yield from answerer.answer(question)
+
+    def _question(self, live: LiveTurn, files: Sequence[FileRow], shown: Shown) -> Question:
         # Imported when needed: a service whose answerer never searches starts without it.
         from meibel_integrations.local.search.search import make_search
 
         session = live.session
-        turns = self._db.read(partial(store.list_turns, tenant=live.tenant, session_id=session.session_id))
+        earlier = self._db.read(
+            partial(
+                store.list_turns,
+                tenant=live.tenant,
+                session_id=session.session_id,
+                before=live.turn.turn_id,
+                last=_REMEMBERED_TURNS,
+            )
+        )
         told, text = read_message(live.turn.user_message)
-        question = Question(
+        search = make_search(self._db, live.tenant, live.reach.agent_ids, session.session_id)
+
+        def searched(query: str, *, limit: int = 10, document_ids: Sequence[str] | None = None) -> list[Passage]:
+            with self._gate.computing():
+                return search(query, limit=limit, document_ids=document_ids)
+
+        return Question(
             text=text,
-            history=(*told_by(turn for turn in turns if turn.turn_id < live.turn.turn_id), *told),
-            search=make_search(self._db, live.tenant, live.reach.agent_ids, session.session_id),
+            history=(*told_by(earlier), *told),
+            search=searched,
             uploaded_document_ids=tuple(file.document_id for file in files),
             include_thinking=shown.thinking,
             include_tool_activity=shown.tool_activity,
             whole_passages=shown.passages,
         )
-        return self._answerer_of(live.reach.answering).answer(question)
 
     # Running
 
