@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from meibel_integrations import AsyncMeibelClient, MeibelClient
 from meibel_integrations.protocol.flows import Head
+
+from meibel_integrations import AsyncMeibelClient, MeibelClient
 from meibel_integrations.protocol.requests import Request
 
 __all__ = ["EVENT_BYTES", "bare_loop", "chunks_of", "connect", "connect_async", "pieces"]

@@ -45,7 +45,10 @@ KEY_VARIABLE = "MEIBEL_LOCAL_API_KEY"
     show_default=True,
     help="Answer as Meibel's SDK expects, or as its guide shows.",
 )
-def serve(host: str, port: int, agent_id: str | None, key: str | None, dialect: Any, **documents: Any) -> None:
+@click.option("--open", "open_page", is_flag=True, help="Open the service's page in the browser.")
+def serve(
+    host: str, port: int, agent_id: str | None, key: str | None, dialect: Any, open_page: bool, **documents: Any
+) -> None:
     """Serve your documents over Meibel's API, until Ctrl-C.
 
     Only programs on this machine reach the service, unless --host says otherwise; a key of your own in
@@ -80,6 +83,8 @@ def serve(host: str, port: int, agent_id: str | None, key: str | None, dialect: 
         report_skipped(local.ingest_report)
         check_documents(choice.docs, local.ingest_report)
         terminal.line(_announcement(local, agent, key_is_given=own_key is not None))
+        if open_page:
+            local.open()
 
     with terminal.reading_progress() as progress:
         run(
@@ -103,6 +108,9 @@ def _announcement(local: LocalMeibel, agent: str, *, key_is_given: bool) -> str:
     # a key that the user chose is not printed: terminals are logged and shown to others
     key = f"${KEY_VARIABLE}" if key_is_given else local.api_key
     return f"""Serving {count} as agent {agent!r} on {local.base_url} (Ctrl-C ends it)
+
+  page      {local.page_link()}
+            (this link opens once, within an hour; afterwards the page asks for the key)
 
   base URL  {local.base_url}
   agent id  {local.agent_id}
