@@ -1,7 +1,7 @@
 // The conversation: questions, streamed answers with citations, and the box to ask in.
 
 import { ServiceError, call } from "./api.js";
-import { announce, copyButton, h, icon, iconButton, name, plain, plural, quiet, sleep } from "./dom.js";
+import { announce, brief, copyButton, h, icon, iconButton, name, plain, plural, quiet, sleep, toClipboard } from "./dom.js";
 import { render } from "./markdown.js";
 import * as wires from "./wires.js";
 
@@ -25,17 +25,12 @@ export function createChat(page) {
 			"header",
 			iconButton("menu", "Sessions", () => page.toggle("sidebar"), { class: "icon only-narrow" }),
 			h("div.heading", title, chips),
-			iconButton("link", "Copy a link to this session", copyLink),
+			iconButton("link", "Copy a link to this session", () => toClipboard(location.href)),
 			iconButton("panel", "Inspector", () => page.toggle("inspector")),
 		),
 		scroll,
 		composer.element,
 	);
-
-	async function copyLink() {
-		await navigator.clipboard.writeText(location.href);
-		announce("Link copied");
-	}
 
 	// Showing a session
 
@@ -191,7 +186,7 @@ export function createChat(page) {
 					{ onclick: () => openSource(source) },
 					h("span.number", String(source.source_id)),
 					h("span.title", name(source.title)),
-					h("span.snippet", name(source.snippet || "")),
+					h("span.snippet", name(brief(source.snippet))),
 					source.relevance_score === null ? null : h("span.faint", `score ${source.relevance_score.toFixed(2)}`),
 				),
 			),
@@ -389,7 +384,7 @@ function hovering(source) {
 	const card = document.getElementById("hover");
 	function show(event) {
 		const box = event.currentTarget.getBoundingClientRect();
-		card.replaceChildren(h("strong", name(source.title)), h("p", { dir: "auto" }, plain(source.snippet || "")));
+		card.replaceChildren(h("strong", name(source.title)), h("p", { dir: "auto" }, plain(brief(source.snippet))));
 		card.hidden = false;
 		const left = Math.min(box.left, innerWidth - card.offsetWidth - 12);
 		const above = box.top - card.offsetHeight - 8;
@@ -436,7 +431,8 @@ function createComposer(page, ask, stop) {
 	function submit(event) {
 		event.preventDefault();
 		const text = box.value.trim();
-		if (!text || isBusy) return;
+		if (!text) return;
+		if (isBusy) return note("The agent is still answering. Stop leaves the answer.");
 		const most = (current?.service ?? service) === "llamacloud" ? about.limits.prompt_chars : about.limits.message_chars;
 		if (text.length > most) return note(`The question has ${text.length} characters; at most ${most} are accepted.`);
 		const sent = files;
@@ -503,6 +499,7 @@ function createComposer(page, ask, stop) {
 			choose();
 		},
 		busy(value) {
+			if (isBusy && !value) note("");
 			isBusy = value;
 			send.hidden = value;
 			stopper.hidden = !value;

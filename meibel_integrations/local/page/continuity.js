@@ -18,8 +18,8 @@ export function continuityTab() {
 	return { element, update };
 }
 
-function draw({ kind, told, origin, first_message: first, branches }) {
-	const from = origin && link(origin.session_id, `Session ${origin.session_id.slice(0, 8)}`, `${plural(origin.messages, "message")} the same`);
+function draw({ kind, told, origin, origin_session: home, first_message: first, branches }) {
+	const from = home && link(home.session_id, home.title || "Nothing asked", `${plural(origin.messages, "message")} the same`);
 	return [
 		h("h3", { new: "A new conversation", seeded: "Seeded", forked: "Forked" }[kind]),
 		h("p", explained(kind, told, origin)),

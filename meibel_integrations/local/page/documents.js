@@ -1,7 +1,7 @@
 // The documents of an agent: a list, a search with scores, and a document with the cited passage marked.
 
 import { call, query } from "./api.js";
-import { announce, h, icon, iconButton, name, plain, plural, quiet } from "./dom.js";
+import { announce, brief, h, icon, iconButton, name, plain, plural, quiet } from "./dom.js";
 import { newest } from "./inspector.js";
 
 const AROUND = 12;
@@ -61,7 +61,7 @@ export function documentsTab(page, subject) {
 				h("span.title", name(passage.title)),
 				h("span.score", bar, passage.score.toFixed(3)),
 				passage.heading ? h("span.faint", name(passage.heading)) : null,
-				h("span.snippet", name(passage.text.slice(0, 300))),
+				h("span.snippet", name(brief(passage.text.slice(0, 300)))),
 			),
 		);
 	}
@@ -116,7 +116,7 @@ export function documentsTab(page, subject) {
 		if (!place || place.ordinal !== passage.ordinal) return plain(passage.text);
 		const points = Array.from(plain(passage.text));
 		const cut = (start, end) => points.slice(start - passage.start, end - passage.start).join("");
-		return [cut(passage.start, place.start), h("mark", cut(place.start, place.end)), cut(place.end, passage.start + points.length)];
+		return [cut(passage.start, place.start), h("mark", cut(place.start, place.end).split(/(\n\s*\n)/).map((part, i) => (i % 2 ? part : h("span", part)))), cut(place.end, passage.start + points.length)];
 	}
 
 	return { element, update, open };
@@ -124,7 +124,7 @@ export function documentsTab(page, subject) {
 
 function decoded(url) {
 	try {
-		return decodeURIComponent(url).replace(/^file:\/\//, "");
+		return decodeURIComponent(url).replace(/^file:.*?([^/]+\/[^/]+)$/, "…/$1");
 	} catch {
 		return url;
 	}

@@ -56,6 +56,9 @@ export function plain(text) {
 	return String(text ?? "").replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 }
 
+// Without the marks of Markdown's headings.
+export const brief = (snippet) => (snippet || "").replace(/(^|\s)#{1,6}\s/g, "$1");
+
 export function name(text) {
 	return h("bdi", plain(text));
 }
@@ -68,12 +71,18 @@ export function announce(text) {
 	document.getElementById("announce").textContent = text;
 }
 
+// A browser may refuse, and offers no clipboard to pages that come over a network without TLS.
+export async function toClipboard(text) {
+	const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+	announce(copied ? "Copied" : "The browser does not allow copying");
+	return copied;
+}
+
 export function copyButton(label, text) {
 	const button = quiet(label, copy, "copy");
 	async function copy() {
-		await navigator.clipboard.writeText(typeof text === "function" ? text() : text);
-		announce("Copied");
-		button.lastChild.textContent = "Copied";
+		const copied = await toClipboard(text);
+		button.lastChild.textContent = copied ? "Copied" : "Not allowed";
 		setTimeout(() => (button.lastChild.textContent = label), 1500);
 	}
 	return button;

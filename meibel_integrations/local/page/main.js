@@ -45,7 +45,7 @@ async function askForKey(problem) {
 					setKey(input.value.trim());
 					try {
 						resolve(await call("/_local/service"));
-						form.remove();
+						form.parentElement.remove();
 					} catch (error) {
 						setKey("");
 						told.textContent = error.status === 401 ? "That is not a key of this service." : error.message;
@@ -62,7 +62,7 @@ async function askForKey(problem) {
 			h("button.primary", { type: "submit" }, "Open"),
 		);
 		app.hidden = true;
-		app.before(form);
+		app.before(h("main", form));
 		input.focus();
 	});
 }

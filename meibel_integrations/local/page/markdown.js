@@ -72,6 +72,13 @@ function placeButtons(fragment, cite) {
 	while (walker.nextNode()) if (walker.currentNode.data.includes(OPEN)) found.push(walker.currentNode);
 	for (const node of found) {
 		const parts = node.data.split(MARK);
-		node.replaceWith(...parts.flatMap((part, i) => (i % 2 ? part.split(",").map((id) => cite(Number(id))) : [part])));
+		const placed = [];
+		for (let i = 0; i < parts.length - 1; i += 2) {
+			// A citation is not parted from the word before it.
+			const word = /\S{0,20}$/.exec(parts[i])[0];
+			const buttons = parts[i + 1].split(",").map((id) => cite(Number(id)));
+			placed.push(parts[i].slice(0, parts[i].length - word.length), h("span.keep", word, buttons));
+		}
+		node.replaceWith(...placed, parts.at(-1));
 	}
 }

@@ -41,7 +41,7 @@ function draw(turn) {
 		else if (event.kind === "delta") {
 			const characters = group.reduce((sum, each) => sum + each.text.length, 0);
 			const until = group.at(-1).at;
-			items.push(step("text", event.at, `Text: ${plural(characters, "character")} in ${plural(group.length, "piece")}`, h("p.faint", `until ${since(until)}`)));
+			items.push(step("delta", event.at, `Text: ${plural(characters, "character")} in ${plural(group.length, "piece")}`, h("p.faint", `until ${since(until)}`)));
 		} else if (event.kind === "tool_call") items.push(tool(event, results.get(event.id), step, since));
 		else if (!calls.has(event.id)) items.push(tool(event, event, step, since));
 	}

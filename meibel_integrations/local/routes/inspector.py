@@ -163,15 +163,16 @@ class _InspectorRoutes:
             if inspection.find_overview(conn, tenant, session_id) is None:
                 return None
             turns = turn_log.list_turns(conn, tenant, session_id)
-            others = (
-                inspection.find_overview(conn, tenant, other) for other in branches(conn, tenant, session_id, turns)
-            )
             found = continuity(conn, tenant, session_id, turns)
+            origin = inspection.find_overview(conn, tenant, found.origin.session_id) if found.origin else None
+            others = branches(conn, tenant, session_id, turns)
+            overviews = (inspection.find_overview(conn, tenant, other) for other in others)
             first = transcript.decode(turns[0].user_message) if turns else []
             return {
                 **asdict(found),
+                "origin_session": _overview(origin) if origin is not None else None,
                 "first_message": [block._asdict() for block in first],
-                "branches": [_overview(other) for other in others if other is not None],
+                "branches": [_overview(other) for other in overviews if other is not None],
             }
 
         return JSONResponse(await self._found(load, "session", session_id))

@@ -160,7 +160,14 @@ def test_a_new_conversation_comes_from_nowhere(start: Start, api: MakeApi) -> No
     local = start(answerer=echo())
     client = api(local)
     session = client.session()
-    nothing = {"kind": "new", "told": 0, "origin": None, "first_message": [], "branches": []}
+    nothing = {
+        "kind": "new",
+        "told": 0,
+        "origin": None,
+        "origin_session": None,
+        "first_message": [],
+        "branches": [],
+    }
     assert get(client, f"/_local/sessions/{session}/continuity") == nothing
     client.chat(session, "Hello")
     found = get(client, f"/_local/sessions/{session}/continuity")
@@ -189,6 +196,7 @@ def test_a_fork_names_the_session_that_it_repeats_and_is_named_there(start: Star
         "exact": True,
         "went_on": True,
     }
+    assert found["origin_session"]["title"] == "One"
     assert [block["role"] for block in found["first_message"]] == ["user", "assistant", "user"]
     assert get(client, f"/_local/sessions/{fork}")["title"] == "Another second"
     branches = get(client, f"/_local/sessions/{first}/continuity")["branches"]

@@ -61,6 +61,12 @@ def test_vendored_files_are_those_that_the_record_names() -> None:
         assert (FOLDER / item["licence_file"]).is_file()
 
 
+def test_the_pictures_of_the_page_are_small() -> None:
+    pictures = list((Path(__file__).parents[3] / "docs" / "images").glob("page-*.png"))
+    assert pictures
+    assert all(picture.stat().st_size < 200_000 for picture in pictures)
+
+
 def test_no_file_names_another_host() -> None:
     for name, content in assets().items():
         if name not in ("marked.esm.js", "purify.min.js"):
