@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from meibel_integrations.local.search.passages import Passage as Passage
     from meibel_integrations.local.search.passages import Search as Search
     from meibel_integrations.local.serving import serve as serve
+    from meibel_integrations.local.store.database import StorageError as StorageError
     from meibel_integrations.local.store.steps import AnswerCitation as AnswerCitation
     from meibel_integrations.local.store.steps import AnswerSource as AnswerSource
     from meibel_integrations.local.store.steps import Delta as Delta
@@ -49,6 +50,7 @@ _LAZY = {
     "Search": "search.passages",
     "Status": "store.steps",
     "Step": "store.steps",
+    "StorageError": "store.database",
     "Thinking": "store.steps",
     "ToolCall": "store.steps",
     "ToolResult": "store.steps",
@@ -71,6 +73,7 @@ __all__ = [
     "Search",
     "Status",
     "Step",
+    "StorageError",
     "Thinking",
     "ToolCall",
     "ToolResult",

@@ -66,7 +66,7 @@ class LocalMeibel:
         seed: makes session and signal ids and the default key the same at every run.
         agents: several agents by name, each with its documents; instead of ``documents`` and ``agent``.
         agent_id, index_id: the agent's ids. Default: made from the agent's name and what its documents are called, so
-            that they are the same at every start.
+            that they are the same at every start; random for an agent without documents.
         host: what to listen on. Anything but this machine's loopback needs an ``api_key``.
         port: the port; 0 takes a free one.
         heartbeat: seconds of silence after which a stream sends a comment.

@@ -6,9 +6,11 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -82,6 +84,25 @@ def test_serve_is_the_same_at_every_start(docs: Path, tmp_path: Path) -> None:
     assert other["agent id"] == "agent_mine"
     assert "a-secret-of-mine" not in str(other)
     assert _shown(docs, XDG_CONFIG_HOME="/dev/null")["key"] != first["key"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_serve_is_reached_when_more_connections_are_idle_than_it_may_open(docs: Path) -> None:
+    import resource
+
+    def few_files() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+
+    with started("serve", "--docs", docs, "--port", "0", preexec_fn=few_files) as server, ExitStack() as idle:
+        said = _read_until(server.stdout, "ChatMeibel(")
+        (host, port) = re.findall(r"export MEIBEL_BASE_URL=http://([\d.]+):(\d+)", said)[0]
+        for _ in range(600):
+            idle.enter_context(socket.create_connection((host, int(port)), timeout=20))
+        asked = idle.enter_context(socket.create_connection((host, int(port)), timeout=20))
+        asked.sendall(b"GET /_local/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert asked.recv(100).startswith(b"HTTP/1.1 200")
+        server.send_signal(signal.SIGINT)
+        assert server.communicate(timeout=20)[1] == ""
 
 
 def test_serve_takes_the_users_key_and_does_not_print_it(docs: Path) -> None:

@@ -129,7 +129,7 @@ def test_without_a_seed_nothing_repeats_and_with_one_everything(start: Start, ap
         client = api(local)
         sessions = [client.session(), client.session()]
         signal_id = client.chat(sessions[1], "x").json()["signal_id"]
-        return [local.api_key, *sessions, signal_id]
+        return [local.api_key, local.agent_id, local.index_id, *sessions, signal_id]
 
     one, same, other = run(1), run(1), run(2)
     assert one == same

@@ -82,8 +82,8 @@ class Keys:
 
 
 class IdSource:
-    """New ids. Those of agents tell what the agent is made of; sessions, signals and keys are random, or with a seed
-    the same ones in the same order (per tenant and kind)."""
+    """New ids. Those of agents follow from what their documents are called; sessions, signals and keys are random, or
+    with a seed the same ones in the same order (per tenant and kind)."""
 
     def __init__(self, seed: int | str | None = None) -> None:
         self._seed = seed
@@ -94,8 +94,13 @@ class IdSource:
         return f"mbl_local_{token}"
 
     def named(self, kind: str, name: str, documents: Sequence[str] = ()) -> str:
-        """The id of an agent or an index: the same for the same name and documents, wherever it is made."""
-        return f"{kind}_{self._digest(kind, name, *documents)[:16]}"
+        """The id of an agent or an index: the same for the same name and documents, wherever it is made.
+
+        Nothing tells one agent without documents from another of its name: without a seed, its id is random.
+        """
+        known = documents or self._seed is not None
+        token = self._digest(kind, name, *documents) if known else uuid.uuid4().hex
+        return f"{kind}_{token[:16]}"
 
     def next(self, conn: sqlite3.Connection, tenant: str, kind: str) -> str:
         """The next id of a session or signal, in UUID form. Runs in the transaction that stores the thing."""

@@ -95,8 +95,7 @@ class TurnRunner:
         self._beginning.add(session.session_id)
         reach = reach or Reach((session.agent_id,), session.agent_name)
         try:
-            with self._gate.beginning():
-                turn, files = await self._store(tenant, session.session_id, message, uploads, reach)
+            turn, files = await self._store(tenant, session.session_id, message, uploads, reach)
         finally:
             self._beginning.discard(session.session_id)
         thread = AnswerThread(asyncio.get_running_loop(), f"meibel-turn-{turn.turn_id}")
@@ -118,7 +117,8 @@ class TurnRunner:
             files=files,
             skipped_index_ids=reach.skipped_index_ids,
         )
-        return await self._db.awrite(begin), files
+        with self._gate.beginning():
+            return await self._db.awrite(begin), files
 
     def _require_room(self) -> None:
         if self._closing:
