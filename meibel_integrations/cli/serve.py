@@ -83,8 +83,8 @@ def serve(
         report_skipped(local.ingest_report)
         check_documents(choice.docs, local.ingest_report)
         terminal.line(_announcement(local, agent, key_is_given=own_key is not None))
-        if open_page:
-            local.open()
+        if open_page and not local.open():
+            terminal.line("There is no browser here that could be opened; use the link above.")
 
     with terminal.reading_progress() as progress:
         run(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,14 @@ def answer(question: Question) -> Any:
         *(Delta(piece) for piece in re.findall(r"\S+\s*", text)),
     ]
     usage = {"input_tokens": 1204, "output_tokens": 96, "total_tokens": 1300}
-    return [*steps, Done(sources, tuple(citations), FOLLOW_UPS, usage)]
+    return _slowly([*steps, Done(sources, tuple(citations), FOLLOW_UPS, usage)])
+
+
+def _slowly(steps: list[Any]) -> Iterator[Any]:
+    """Steps at about the pace of a model."""
+    for step in steps:
+        time.sleep(0.02 if isinstance(step, Delta) else 0.2)
+        yield step
 
 
 def _body(text: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
+from meibel_integrations import LlamaCloudChatClient, MeibelClient
 from meibel_integrations.local import Delta, Done, LocalMeibel, Pause, ScriptedAnswerer, ToolCall, ToolResult
-from tests.browser.conftest import Watched, ask, finished
+from tests.browser.conftest import ask, finished
 
 Opened = Callable[..., LocalMeibel]
 
@@ -86,6 +87,17 @@ def test_a_chat_of_llamacloud(page: Page, opened: Opened, library: Path) -> None
     expect(page.locator("#panel-code")).to_contain_text("ChatLlamaCloud")
 
 
+def test_a_chat_that_is_bound_to_no_index_goes_on(page: Page, opened: Opened, library: Path) -> None:
+    local = opened(documents=[library])
+    with LlamaCloudChatClient(local.api_key, base_url=local.llama_cloud_base_url) as client:
+        chat = client.create()
+    page.goto(f"{local.llama_cloud_base_url}/#/s/{chat.session_id}")
+    expect(page.locator("#chat header")).to_contain_text("LlamaCloud chat")
+    ask(page, "Who built the lighthouse of Kaldur?")
+    finished(page)
+    expect(page.locator(".answer .text")).to_contain_text("Edda Thorsen")
+
+
 def test_the_guide_dialect(page: Page, opened: Opened, library: Path) -> None:
     opened(documents=[library], dialect="guide")
     ask(page, "Who built the lighthouse of Kaldur?")
@@ -158,10 +170,21 @@ def test_ten_tool_calls(page: Page, opened: Opened) -> None:
     expect(page.locator(".figures")).to_contain_text("total tokens")
 
 
-def test_five_hundred_sessions(page: Page, opened: Opened, watched: Watched) -> None:
+def test_a_long_history_is_shown_from_its_end(page: Page, opened: Opened) -> None:
     local = opened(answerer=ScriptedAnswerer(lambda question: f"Yes: {question.text}"))
-    from meibel_integrations import MeibelClient
+    with MeibelClient(local.api_key, base_url=local.base_url) as client:
+        session = client.agents.create_session(local.agent_id)
+        for i in range(60):
+            client.sessions.send_chat_message(session.id, user_message=f"Question {i}")
+    page.goto(f"{local.llama_cloud_base_url}/#/s/{session.id}")
+    expect(page.locator(".turn")).to_have_count(50)
+    expect(page.locator(".turn").last).to_be_in_viewport()
+    page.get_by_role("button", name="Show 10 earlier turns").click()
+    expect(page.locator(".turn")).to_have_count(60)
 
+
+def test_five_hundred_sessions(page: Page, opened: Opened) -> None:
+    local = opened(answerer=ScriptedAnswerer(lambda question: f"Yes: {question.text}"))
     with MeibelClient(local.api_key, base_url=local.base_url) as client:
         for i in range(500):
             session = client.agents.create_session(local.agent_id)

@@ -7,6 +7,7 @@ import * as wires from "./wires.js";
 
 const POLL = 600;
 const MOST_TURNS = 50;
+const ALL_TURNS = 1000;
 
 export function createChat(page) {
 	const root = document.getElementById("chat");
@@ -34,7 +35,7 @@ export function createChat(page) {
 
 	// Showing a session
 
-	async function show(sessionId) {
+	async function show(sessionId, most = MOST_TURNS) {
 		if (sessionId && session?.session_id === sessionId) return;
 		shown += 1;
 		const mine = shown;
@@ -47,11 +48,11 @@ export function createChat(page) {
 		title.textContent = "Loading…";
 		chips.replaceChildren();
 		try {
-			const found = await call(`/_local/sessions/${sessionId}?limit=${MOST_TURNS}`);
+			const found = await call(`/_local/sessions/${sessionId}?limit=${most}`);
 			if (mine !== shown) return;
 			take(found);
 			const { earlier_turns: earlier } = found;
-			if (earlier) turns.append(h("p.note", `${plural(earlier, "earlier turn")} not shown`));
+			if (earlier) turns.append(quiet(`Show ${plural(earlier, "earlier turn")}`, () => ((session = null), show(sessionId, ALL_TURNS))));
 			turns.append(...found.messages.map(stored));
 			scroll.scrollTop = scroll.scrollHeight;
 			if (found.messages.length) page.inspector.show(session, found.messages.at(-1).signal_id);
@@ -195,6 +196,7 @@ export function createChat(page) {
 	}
 
 	function openSource(source) {
+		document.getElementById("hover").hidden = true;
 		page.show("inspector", true, false);
 		page.inspector.openDocument(source.data_element_id, source.snippet, session);
 	}
@@ -236,7 +238,7 @@ export function createChat(page) {
 			if (!session) await create(mine);
 			if (mine !== shown) return;
 			before = (await latest())?.signal_id;
-			const response = await wires.open(session.service, session.session_id, session.index_ids, text, files, abort.signal);
+			const response = await wires.open(session, indexes(), text, files, abort.signal);
 			activity(element, "The agent is answering");
 			for await (const event of wires.events(response, (block) => raw.push(block))) {
 				if (mine !== shown) return;
@@ -324,6 +326,12 @@ export function createChat(page) {
 			if (mine === shown) busy = null;
 			composer.note("");
 		});
+	}
+
+	// A chat that a program opened may be bound to no index: each question then names one.
+	function indexes() {
+		if (session.index_ids.length) return session.index_ids;
+		return page.about.agents.filter((agent) => agent.agent_id === session.agent_id).map((agent) => agent.index_id);
 	}
 
 	async function create(mine) {

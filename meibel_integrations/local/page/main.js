@@ -73,7 +73,7 @@ async function service() {
 		await tradeToken();
 		if (hasKey()) return await call("/_local/service");
 	} catch (error) {
-		if (error.status !== 401) throw error;
+		if (error.status !== 401 && error.status !== 403) throw error;
 		problem = hasKey() ? "The key of this tab is not one of this service's any more." : `${error.message}.`;
 		setKey("");
 	}

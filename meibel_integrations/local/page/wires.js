@@ -4,7 +4,7 @@ import { ServiceError, request } from "./api.js";
 
 const LONGEST_KEPT = 20000;
 
-export function open(service, sessionId, indexIds, text, files, signal) {
+export function open({ service, session_id: sessionId }, indexIds, text, files, signal) {
 	if (service === "llamacloud") {
 		return request(`/api/v1/chat/${sessionId}/messages/stream`, { json: { index_ids: indexIds, prompt: text }, signal });
 	}

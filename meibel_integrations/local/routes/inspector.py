@@ -96,7 +96,8 @@ class _InspectorRoutes:
     async def key(self, request: Request) -> Response:
         """Trades a token for the key. The page of another origin cannot read the answer, and is not given it."""
         origin = request.headers.get("origin")
-        if origin is not None and origin != f"{request.url.scheme}://{request.headers.get('host', '')}":
+        # Without the scheme: TLS may end in front of the service.
+        if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
             raise refuse(403, "other_origin", "a token is traded by the service's own page only")
         wanted = await read_model(request, _Token)
         key = self._context.page_tokens.redeem(wanted.token)

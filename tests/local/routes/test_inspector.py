@@ -224,6 +224,15 @@ def test_a_seed_is_compared_with_what_was_said(
     assert (found["origin"] and found["origin"]["session_id"]) == (before if known else None)
 
 
+def test_what_another_key_said_is_no_origin(start: Start, api: MakeApi) -> None:
+    local = start(answerer=echo(), api_keys={"other": "other-key"})
+    ask(local, ("user", "One"))
+    model = ChatMeibel(agent_id=local.agent_id, api_key="other-key", base_url=local.base_url)
+    seeded = model.invoke([("user", "One"), ("assistant", "You said: One"), ("user", "Two")])
+    path = f"/_local/sessions/{seeded.response_metadata['session_id']}/continuity"
+    assert get(api(local, "other-key"), path)["origin"] is None
+
+
 # Documents
 
 
