@@ -135,6 +135,34 @@ def test_after_a_stop_the_next_question_waits_for_the_turn(page: Page, opened: O
     expect(page.locator(".text").last).to_have_text("The second answer.")
 
 
+def test_a_turn_that_another_program_began_is_waited_for(page: Page, opened: Opened) -> None:
+    pause = Pause()
+    local = opened(answerer=ScriptedAnswerer(["First.", [pause, Delta("Theirs.")], "Third."]))
+    ask(page, "One")
+    finished(page)
+    session = page.url.rpartition("/")[2]
+    with MeibelClient(local.api_key, base_url=local.base_url) as client:
+        theirs = client.sessions.send_chat_message_stream(session, user_message="Two")
+        next(iter(theirs))
+        pause.reached.wait(10)
+        ask(page, "Three")
+        expect(page.locator(".activity").last).to_contain_text("Waiting: the agent is still busy")
+        pause.release()
+        finished(page, 2)
+        expect(page.locator(".text").last).to_have_text("Third.")
+        theirs.close()
+
+
+def test_the_timeline_grows_while_the_agent_works(page: Page, opened: Opened) -> None:
+    pause = Pause()
+    opened(answerer=ScriptedAnswerer([[ToolCall("t", "lookup", {}), pause, Delta("Done.")]]))
+    ask(page, "Go")
+    expect(page.locator("#panel-turn .step.tool")).to_contain_text("no result yet")
+    expect(page.locator("#panel-turn .step.running")).to_be_visible()
+    pause.release()
+    expect(page.locator("#panel-turn .step.completed")).to_be_visible()
+
+
 def test_follow_up_questions_are_asked_by_a_press(page: Page, opened: Opened) -> None:
     opened(answerer=ScriptedAnswerer([[Delta("One."), Done(follow_up_questions=("And two?",))], "Two."]))
     ask(page, "First?")

@@ -8,6 +8,7 @@ import * as wires from "./wires.js";
 const POLL = 600;
 const MOST_TURNS = 50;
 const ALL_TURNS = 1000;
+const WAITING = "Waiting: the agent is still busy with the turn before. This question is sent when that is over.";
 
 export function createChat(page) {
 	const root = document.getElementById("chat");
@@ -213,7 +214,7 @@ export function createChat(page) {
 		try {
 			if (busy) {
 				composer.waiting(true);
-				activity(element, "Waiting: the agent is still busy with the turn before. This question is sent when that is over.");
+				activity(element, WAITING);
 				await busy;
 				if (mine !== shown) return;
 			}
@@ -237,9 +238,11 @@ export function createChat(page) {
 		try {
 			if (!session) await create(mine);
 			if (mine !== shown) return;
-			before = (await latest())?.signal_id;
+			before = await free(element);
+			if (mine !== shown) return;
 			const response = await wires.open(session, indexes(), text, files, abort.signal);
 			activity(element, "The agent is answering");
+			latest().then((turn) => mine === shown && page.inspector.show(session, turn.signal_id), () => {});
 			for await (const event of wires.events(response, (block) => raw.push(block))) {
 				if (mine !== shown) return;
 				if (event.kind === "text") live.add(event.text);
@@ -264,20 +267,28 @@ export function createChat(page) {
 		busy = over.finally(() => (busy = null));
 	}
 
+	// Waits until no turn of the session runs, whoever began it. The last one's signal.
+	async function free(element) {
+		for (const mine = shown; ; await sleep(POLL)) {
+			const turn = await latest();
+			if (mine !== shown || turn?.state !== "running") return turn?.signal_id;
+			activity(element, WAITING);
+		}
+	}
+
 	// What became of a turn, from the service itself: a stream that broke says nothing about the turn.
 	async function finish(element, before, { problem, stopped, text, files, raw }) {
 		const mine = shown;
 		if (stopped) activity(element, "You left the answer. The agent finishes its turn all the same.");
 		else if (problem) activity(element, "The stream broke. Looking for the answer in the session");
-		for (let silent = 0; ; await sleep(POLL)) {
-			let turn = null;
+		for (; ; await sleep(POLL)) {
+			let turn;
 			try {
 				turn = await latest();
 			} catch (error) {
 				if (error.status) return failed(element, error, text, files);
-				silent += 1;
-				if (silent === 1) announce("The service cannot be reached");
 				if (mine !== shown) return;
+				announce("The service cannot be reached");
 				activity(element, "The service cannot be reached. Trying again");
 				continue;
 			}

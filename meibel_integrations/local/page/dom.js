@@ -92,11 +92,7 @@ export function ago(iso) {
 	const seconds = (Date.now() - Date.parse(iso)) / 1000;
 	if (seconds < 60) return "just now";
 	if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-	const date = new Date(iso);
-	const today = date.toDateString() === new Date().toDateString();
-	return today
-		? date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })
-		: date.toLocaleDateString([], { day: "numeric", month: "short" });
+	return new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 }
 
 export const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;

@@ -55,7 +55,7 @@ async function askForKey(problem) {
 			},
 			h("img", { src: "/page/icon.svg", alt: "", width: "40", height: "40" }),
 			h("h1", "Meibel local"),
-			h("p", "This page shows one key's documents and conversations. The program that runs the service knows the key; a link that it prints or opens needs none."),
+			h("p", "This page shows one key's documents and conversations. A link that the service prints or opens needs no key."),
 			h("label", { for: "key" }, "Key"),
 			input,
 			told,

@@ -2,8 +2,6 @@
 
 import { ServiceError, request } from "./api.js";
 
-const LONGEST_KEPT = 20000;
-
 export function open({ service, session_id: sessionId }, indexIds, text, files, signal) {
 	if (service === "llamacloud") {
 		return request(`/api/v1/chat/${sessionId}/messages/stream`, { json: { index_ids: indexIds, prompt: text }, signal });
@@ -52,7 +50,7 @@ export async function* events(response, raw) {
 	}
 	try {
 		for await (const block of blocks(response.body)) {
-			raw(block.length > LONGEST_KEPT ? `${block.slice(0, LONGEST_KEPT)} … (${block.length} characters)` : block);
+			raw(block);
 			const event = parse(block);
 			if (!event) continue;
 			let data;
