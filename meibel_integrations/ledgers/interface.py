@@ -177,10 +177,14 @@ def clear(mark: TurnMark, turns: int | None) -> Change[None]:
 
 
 def count_turns(turns: int) -> Change[None]:
-    """The service's history shows this many user turns, none of them running."""
+    """The service's history shows this many user turns, none of them running. A turn whose stream was left is over if
+    it is among them."""
 
     def change(state: SessionState) -> tuple[SessionState, None]:
-        if state.mark is not None or state.turns == turns:
+        if state.mark is not None:
+            over = not state.mark.open and state.turns is not None and turns > state.turns
+            return (dataclasses.replace(_beheaded(state), turns=turns, mark=None) if over else state), None
+        if state.turns == turns:
             return state, None
         known = state if state.turns is None else _beheaded(state)
         return dataclasses.replace(known, turns=turns), None

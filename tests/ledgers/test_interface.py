@@ -23,12 +23,12 @@ from meibel_integrations.protocol.commands import Call, Flow
 from tests.support.playing import NOW, play
 
 MINE, FOREIGN = TurnMark("mine", "here", "text"), TurnMark("foreign", "there", "other")
-HEADS = st.sampled_from([None, "h0", "h1"])
+PROCESS_LEDGER = st.sampled_from([None, "h0", "h1"])
 COUNTS = st.none() | st.integers(0, 3)
 STATES = st.builds(
     SessionState,
     version=st.integers(0, 5),
-    head=HEADS,
+    head=PROCESS_LEDGER,
     turns=COUNTS,
     instructions=st.sampled_from([None, "i"]),
     superseded=st.sampled_from([(), ("h8", "h9")]),
