@@ -12,9 +12,14 @@ import httpx
 import pytest
 from llama_index.core.postprocessor import SimilarityPostprocessor
 
-from meibel_integrations import AsyncMeibelClient, MeibelClient, errors
-from meibel_integrations.langchain import ChatMeibel, MeibelChatMessageHistory
-from meibel_integrations.llamaindex import MeibelChatEngine
+from meibel_integrations import AsyncMeibelClient, LlamaCloudChatClient, MeibelClient, errors
+from meibel_integrations.langchain import (
+    ChatLlamaCloud,
+    ChatMeibel,
+    LlamaCloudChatMessageHistory,
+    MeibelChatMessageHistory,
+)
+from meibel_integrations.llamaindex import LlamaCloudChatEngine, MeibelChatEngine
 from meibel_integrations.protocol import service as protocol_service
 from tests.support import fault_wire as wire
 from tests.support.clock import FakeClock
@@ -84,6 +89,20 @@ def test_a_clients_twin_goes_to_the_same_place_with_the_same_key() -> None:
         for request in server.requests:
             assert b"\r\nx-a: b\r\n" in request.lower()
             assert f"\r\nmeibel-api-key: {KEY}\r\n".encode() in request.lower()
+
+
+def test_a_services_own_settings_are_the_clients_too() -> None:
+    with RawServer([json_answer({"session_id": "s1"})]) as server:
+        mine = LlamaCloudChatClient(KEY, server.base_url, organization_id="org-7")
+        for make in (ChatLlamaCloud, LlamaCloudChatEngine, LlamaCloudChatMessageHistory):
+            with pytest.raises(errors.ConfigurationError, match="organization_id="):
+                make(index_ids=["i"], client=mine, organization_id="org-8")
+
+        async def opened() -> None:
+            await LlamaCloudChatMessageHistory.create(index_ids=["i"], client=mine).aget_session_id()
+
+        asyncio.run(opened())
+        assert b"org-7" in server.requests[0]
 
 
 def test_clients_of_two_services_are_refused() -> None:
