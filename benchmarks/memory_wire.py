@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from meibel_integrations import AsyncMeibelClient, MeibelClient
-from meibel_integrations.protocol.flows import Head
+from meibel_integrations.protocol.commands import ResponseHead
 from meibel_integrations.protocol.requests import Request
 
 __all__ = ["EVENT_BYTES", "bare_loop", "chunks_of", "connect", "connect_async", "pieces"]
@@ -69,7 +69,7 @@ def bare_loop(chunks: Sequence[bytes]) -> int:
 
 class _Exchange:
     def __init__(self, chunks: Sequence[bytes]) -> None:
-        self.head = Head(200, {"content-type": "text/event-stream" if len(chunks) > 1 else "application/json"})
+        self.head = ResponseHead(200, {"content-type": "text/event-stream" if len(chunks) > 1 else "application/json"})
         self._chunks = iter(chunks)
 
     def read(self) -> bytes:
