@@ -405,9 +405,12 @@ class ChatLlamaCloud(LlamaCloudAgentOptions, HostedChatModel):
     key_field: ClassVar[str] = "llama_cloud_api_key"
 
     llama_cloud_api_key: SecretStr | str | None = Field(
-        default_factory=secret_from_env("LLAMA_CLOUD_API_KEY", default=None), alias="api_key", exclude=True, repr=False
+        default_factory=secret_from_env(["LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY"], default=None),
+        alias="api_key",
+        exclude=True,
+        repr=False,
     )
-    """The key; from ``LLAMA_CLOUD_API_KEY`` if not given."""
+    """The key; from ``LLAMA_CLOUD_API_KEY``, else from ``LLAMA_PARSE_API_KEY``, if not given."""
     client: LlamaCloudChatClient | None = Field(default=None, exclude=True, repr=False)
     """Your own client instead of a key and an address; its async twin is made with the same settings."""
     async_client: AsyncLlamaCloudChatClient | None = Field(default=None, exclude=True, repr=False)
