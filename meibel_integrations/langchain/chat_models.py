@@ -45,6 +45,7 @@ from meibel_integrations.langchain.answers import Answer
 from meibel_integrations.langchain.batching import PinnedInOrder, one_by_one
 from meibel_integrations.langchain.errors import RETRYABLE, as_langchain_error
 from meibel_integrations.langchain.messages import register, to_neutral
+from meibel_integrations.models import Session
 from meibel_integrations.protocol.agents import AgentRef, SessionOptions
 
 __all__ = ["ChatLlamaCloud", "ChatMeibel", "HostedChatModel"]
@@ -415,6 +416,14 @@ class ChatLlamaCloud(LlamaCloudAgentOptions, HostedChatModel):
     """Your own client instead of a key and an address; its async twin is made with the same settings."""
     async_client: AsyncLlamaCloudChatClient | None = Field(default=None, exclude=True, repr=False)
     """Your own async client, likewise."""
+
+    def get_summary(self, session_id: str) -> Session:
+        """A session without its events: its title, its indexes, and ``job_metadata`` of its last turn."""
+        return self._connect().client.get_summary(session_id)  # type: ignore[no-any-return]
+
+    async def aget_summary(self, session_id: str) -> Session:
+        """The async twin of :meth:`get_summary`."""
+        return await self._connect().async_client.get_summary(session_id)  # type: ignore[no-any-return]
 
     @property
     def _llm_type(self) -> str:

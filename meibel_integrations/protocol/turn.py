@@ -190,6 +190,8 @@ def _read_turn(dialect: Dialect, turn: TurnAccumulator, head: ResponseHead) -> F
             if isinstance(shown, DoneEvent):
                 return shown
             yield Emit(shown)
+    if parser is None and _media_type(head) != EVENT_STREAM:
+        raise _no_stream(head)
     raise turn.interrupted("the connection was closed")
 
 
@@ -227,10 +229,17 @@ def check_turn(service: Service[Dialect], body: ChatMessageRequest) -> None:
 
 def _check_stream(head: ResponseHead) -> None:
     """JSON is let through: it may be the answer, or say why there is none."""
-    kind = head.headers.get("content-type", "")
-    media = kind.partition(";")[0].strip().lower()
-    if media != EVENT_STREAM and "json" not in media:
-        raise errors.ProtocolError(
-            f"The service answered {head.status} with {kind or 'no content type'} instead of an event stream. "
-            "A proxy or a wrong base_url may be in between."
-        )
+    if _media_type(head) != EVENT_STREAM and "json" not in _media_type(head):
+        raise _no_stream(head)
+
+
+def _media_type(head: ResponseHead) -> str:
+    return head.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _no_stream(head: ResponseHead) -> errors.ProtocolError:
+    kind = head.headers.get("content-type")
+    return errors.ProtocolError(
+        f"The service answered {head.status} with {kind or 'no content type'} instead of an event stream. "
+        "A proxy or a wrong base_url may be in between."
+    )
