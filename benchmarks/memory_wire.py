@@ -1,4 +1,4 @@
-"""A wire without a network: prebuilt chunks of a turn behind the seam of ``transports.base``."""
+"""A wire without a network: prebuilt chunks of a turn behind the seam of ``transports.interface``."""
 
 from __future__ import annotations
 

@@ -24,8 +24,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from meibel_integrations import errors
-from meibel_integrations.conversation.lineage import Anchor, Divergence, Lineage
-from meibel_integrations.conversation.messages import NeutralMessage, digest, encode, read_history, without_system
+from meibel_integrations.conversation.lineage import Divergence
+from meibel_integrations.conversation.messages import (
+    Anchor,
+    Lineage,
+    NeutralMessage,
+    digest,
+    encode,
+    read_history,
+    without_system,
+)
 from meibel_integrations.conversation.options import RunOptions, Target
 from meibel_integrations.conversation.plan import (
     Plan,

@@ -16,8 +16,7 @@ from langchain_core.messages import content as blocks
 from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import ToolMessage
 
-from meibel_integrations.conversation.lineage import Anchor
-from meibel_integrations.conversation.messages import NeutralMessage, Role
+from meibel_integrations.conversation.messages import Anchor, NeutralMessage, Role
 from meibel_integrations.errors import InvalidInputError
 from meibel_integrations.protocol.agents import AgentRef
 

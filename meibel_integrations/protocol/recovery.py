@@ -23,7 +23,7 @@ from meibel_integrations.protocol.commands import NOW, Accepted, Emit, Flow, Sle
 from meibel_integrations.protocol.dialects.interface import Dialect
 from meibel_integrations.protocol.events import Failed, TurnEvent
 from meibel_integrations.protocol.service import Service
-from meibel_integrations.protocol.sessions import Conversation, read_conversation
+from meibel_integrations.protocol.sessions import SessionHistory, read_session_history
 
 __all__ = ["Finding", "LostTurn", "Verdict", "next_wait", "search"]
 
@@ -52,29 +52,29 @@ class Finding:
     told: Sequence[TurnEvent] = ()
 
 
-def search(conversation: Conversation, *, text: str, signal_id: str | None, turns_before: int | None) -> Finding:
+def search(history: SessionHistory, *, text: str, signal_id: str | None, turns_before: int | None) -> Finding:
     """Looks for a turn in its session's history.
 
     Args:
-        conversation: what the history shows.
+        history: what it shows.
         text: the turn's message as it was sent.
         signal_id: the turn's signal, if it was known before the connection broke.
         turns_before: how many user turns the session had before, ``None`` if unknown.
     """
-    messages, failures = conversation.messages, conversation.failures
+    messages, failures = history.messages, history.failures
     if signal_id is not None:
         if signal_id in failures:
             return Finding(Verdict.FAILED, reason=failures[signal_id])
         own = [message for message in messages if message.signal_id == signal_id]
         answer = next((message for message in own if message.role == "assistant"), None)
         if answer is not None:
-            return Finding(Verdict.COMPLETE, answer, told=conversation.turns.get(signal_id, ()))
+            return Finding(Verdict.COMPLETE, answer, told=history.turns.get(signal_id, ()))
         if own:
             return Finding(Verdict.RUNNING)
-    return _by_text(conversation, text, turns_before)
+    return _by_text(history, text, turns_before)
 
 
-def _by_text(conversation: Conversation, text: str, turns_before: int | None) -> Finding:
+def _by_text(conversation: SessionHistory, text: str, turns_before: int | None) -> Finding:
     messages, failures = conversation.messages, conversation.failures
     asked = [i for i, message in enumerate(messages) if message.role == "user"]
     if turns_before is None:
@@ -160,14 +160,14 @@ class LostTurn:
     def _look(self, service: Service[Dialect]) -> Flow[Finding]:
         """What the history says of the turn now."""
         try:
-            conversation = yield from read_conversation(service, self.turn.session_id or "")
+            history = yield from read_session_history(service, self.turn.session_id or "")
         except errors.TotalTimeoutError:
             raise
         except (errors.TransportError, errors.ServerError):
             return Finding(Verdict.UNREADABLE)  # what broke the turn's connection may last a while
         except (errors.APIError, errors.ProtocolError):
             raise self._in_doubt(Verdict.UNREADABLE) from self.error
-        return search(conversation, text=self.text, signal_id=self.turn.signal_id, turns_before=self.turns_before)
+        return search(history, text=self.text, signal_id=self.turn.signal_id, turns_before=self.turns_before)
 
     def _deliver(self, answer: Message, told: Sequence[TurnEvent]) -> Flow[DoneEvent]:
         if self.turn.phase in (Phase.NOT_SENT, Phase.SENT):

@@ -16,7 +16,7 @@ from meibel_integrations.protocol.requests import Request
 from meibel_integrations.protocol.service import Service
 
 __all__ = [
-    "Conversation",
+    "SessionHistory",
     "create_session",
     "get_failures",
     "get_history",
@@ -24,7 +24,7 @@ __all__ = [
     "get_session",
     "has_ended",
     "paginate",
-    "read_conversation",
+    "read_session_history",
 ]
 
 
@@ -90,7 +90,7 @@ def get_history(service: Service[Dialect], session_id: str, *, include_tools: bo
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class SessionHistory:
     """What was said in a session: the user's and the agent's messages in order; and where the history tells them, by
     signal, or by ``#`` and the turn's place from 0, the reasons of the turns that failed, and the events of each turn
     as its stream would have told them."""
@@ -100,11 +100,11 @@ class Conversation:
     turns: Mapping[str, Sequence[TurnEvent]] = field(default_factory=dict)
 
 
-def read_conversation(service: Service[Dialect], session_id: str) -> Flow[Conversation]:
+def read_session_history(service: Service[Dialect], session_id: str) -> Flow[SessionHistory]:
     """A session's messages and failures, by one request."""
     body = yield from service.fetch(service.dialect.get_history(session_id))
     dialect = service.dialect
-    return Conversation(_spoken(dialect.read_history(body)), dialect.read_failures(body), dialect.read_turns(body))
+    return SessionHistory(_spoken(dialect.read_history(body)), dialect.read_failures(body), dialect.read_turns(body))
 
 
 def _spoken(messages: list[Message]) -> list[Message]:

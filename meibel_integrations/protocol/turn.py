@@ -179,14 +179,21 @@ def _read_turn(dialect: Dialect, turn: TurnAccumulator, head: ResponseHead) -> F
         decoder.close()
     except (errors.TransportError, errors.ProtocolError) as error:
         raise turn.interrupted(str(error), error) from error
-    for last in map(decode, _left_over(parser)):
+    return (yield from _read_end(dialect, turn, head, parser))
+
+
+def _read_end(
+    dialect: Dialect, turn: TurnAccumulator, head: ResponseHead, parser: SSEParser | JSONParser | None
+) -> Flow[DoneEvent]:
+    """The end of a response in which the turn did not end so far: a document, or an event without its blank line."""
+    for last in map(dialect.decode, _left_over(parser)):
         # The specification drops an event without its blank line. A completion that is whole is an answer all the
         # same, and a failure's words are worth telling: there are servers that end a stream with it.
         if isinstance(parser, SSEParser) and not isinstance(last, Completed | Failed):
             break
         if isinstance(parser, JSONParser) and isinstance(last, Failed) and "type" not in mapping(last.data):
             raise _no_answer(last)
-        for shown in apply(last):
+        for shown in turn.apply(last):
             if isinstance(shown, DoneEvent):
                 return shown
             yield Emit(shown)

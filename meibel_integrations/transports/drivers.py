@@ -17,8 +17,20 @@ import anyio
 import anyio.to_thread
 
 from meibel_integrations.errors import MeibelIntegrationError, NotSentError, TotalTimeoutError
-from meibel_integrations.protocol import commands
-from meibel_integrations.protocol.commands import Call, Flow
+from meibel_integrations.protocol.commands import (
+    Accepted,
+    Call,
+    Emit,
+    Finish,
+    Flow,
+    Now,
+    Random,
+    Read,
+    Send,
+    Sleep,
+    Wait,
+    WhenLeft,
+)
 from meibel_integrations.transports.clock import Clock
 from meibel_integrations.transports.interface import AsyncExchange, AsyncTransport, Exchange, Transport
 
@@ -95,27 +107,27 @@ def drive(  # noqa: C901 - one branch a command
             result = error = None
             kind = type(command)
             try:
-                if kind is commands.Emit:
+                if kind is Emit:
                     yield command.item
-                elif kind is commands.Read:
+                elif kind is Read:
                     deadline.left()
                     assert exchange is not None
                     result = exchange.read()
-                elif kind is commands.Send:
+                elif kind is Send:
                     if exchange is not None:
                         exchange.close()
                         exchange = None
                     deadline.before_send()
                     exchange = transport.open(command.request)
                     result = exchange.head
-                elif kind is commands.Finish:
+                elif kind is Finish:
                     if exchange is not None:
                         exchange.close()
-                elif kind is commands.Accepted:
+                elif kind is Accepted:
                     if pause:
                         pause = False
                         yield None
-                elif kind is commands.WhenLeft:
+                elif kind is WhenLeft:
                     when_left = command.call
                 else:
                     result = _carry_out(command, clock, deadline)
@@ -157,13 +169,13 @@ async def adrive(  # noqa: C901 - one branch a command
             result = error = None
             kind = type(command)
             try:
-                if kind is commands.Emit:
+                if kind is Emit:
                     yield command.item
-                elif kind is commands.Read:
+                elif kind is Read:
                     assert exchange is not None
                     with deadline.guard():
                         result = await exchange.read()
-                elif kind is commands.Send:
+                elif kind is Send:
                     if exchange is not None:
                         await exchange.close()
                         exchange = None
@@ -171,14 +183,14 @@ async def adrive(  # noqa: C901 - one branch a command
                     with deadline.guard():
                         exchange = await transport.open(command.request)
                     result = exchange.head
-                elif kind is commands.Finish:
+                elif kind is Finish:
                     if exchange is not None:
                         await exchange.close()
-                elif kind is commands.Accepted:
+                elif kind is Accepted:
                     if pause:
                         pause = False
                         yield None
-                elif kind is commands.WhenLeft:
+                elif kind is WhenLeft:
                     when_left = command.call
                 else:
                     result = await _acarry_out(command, clock, deadline)
@@ -218,11 +230,11 @@ async def arun(flow: Flow[T], transport: AsyncTransport, clock: Clock, *, total:
 def _carry_out(command: Any, clock: Clock, deadline: _Deadline) -> Any:
     """The commands that have nothing to do with the exchange."""
     match command:
-        case commands.Call():
+        case Call():
             return command.function()
-        case commands.Sleep():
+        case Sleep():
             return clock.sleep(deadline.cut(command.seconds))
-        case commands.Wait():
+        case Wait():
             return clock.wait(command.wakeup, deadline.cut(command.seconds))
         case _:
             return _ask(command, clock)
@@ -230,11 +242,11 @@ def _carry_out(command: Any, clock: Clock, deadline: _Deadline) -> Any:
 
 async def _acarry_out(command: Any, clock: Clock, deadline: _Deadline) -> Any:
     match command:
-        case commands.Call():
+        case Call():
             return await _acall(command)
-        case commands.Sleep():
+        case Sleep():
             return await clock.asleep(deadline.cut(command.seconds))
-        case commands.Wait():
+        case Wait():
             return await clock.await_(command.wakeup, deadline.cut(command.seconds))
         case _:
             return _ask(command, clock)
@@ -247,8 +259,8 @@ async def _acall(call: Call) -> Any:
 
 
 def _ask(command: Any, clock: Clock) -> Any:
-    if isinstance(command, commands.Now):
+    if isinstance(command, Now):
         return clock.now()
-    if isinstance(command, commands.Random):
+    if isinstance(command, Random):
         return clock.random()
     raise TypeError(f"a flow yielded {command!r}, which is not a command")
