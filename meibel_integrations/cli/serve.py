@@ -51,10 +51,24 @@ KEY_VARIABLE = "MEIBEL_LOCAL_API_KEY"
     help="Answer as Meibel's SDK expects, or as its guide shows.",
 )
 @click.option(
+    "--partials",
+    type=click.Choice(["delta", "snapshot"]),
+    default="delta",
+    show_default=True,
+    help="What each piece of a streamed answer carries: the new text, or everything so far.",
+)
+@click.option(
     "--model", help="Answer with a model: package.module:attribute, or a name such as openai:gpt-5 (needs langchain)."
 )
 def serve(
-    host: str, port: int, agent_id: str | None, key: str | None, dialect: Any, model: str | None, **documents: Any
+    host: str,
+    port: int,
+    agent_id: str | None,
+    key: str | None,
+    dialect: Any,
+    partials: Any,
+    model: str | None,
+    **documents: Any,
 ) -> None:
     """Serve your documents over Meibel's API, until Ctrl-C.
 
@@ -100,6 +114,7 @@ def serve(
             database=choice.db or ":memory:",
             agent=agent,
             dialect=dialect,
+            partials=partials,
             api_key=key,
             agent_id=agent_id,
             max_file_bytes=max_file_bytes(choice.max_file_mb),

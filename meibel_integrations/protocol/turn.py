@@ -197,7 +197,7 @@ def _read_end(
             if isinstance(shown, DoneEvent):
                 return shown
             yield Emit(shown)
-    if parser is None and _media_type(head) != EVENT_STREAM:
+    if turn.phase is Phase.ACCEPTED and _media_type(head) != EVENT_STREAM:
         raise _no_stream(head)
     raise turn.interrupted("the connection was closed")
 
