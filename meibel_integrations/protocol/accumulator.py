@@ -39,7 +39,7 @@ from meibel_integrations.protocol.text import Partials, ProvenReading, TextAccum
 
 __all__ = ["Phase", "TurnAccumulator"]
 
-_MAX_SEQUENCES = 256
+_MAX_SEQUENCES = 64
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -97,6 +97,7 @@ class TurnAccumulator:
         self._thinking = TextAccumulator(partials)
         self._text_halves, self._thinking_halves = _HalfPairs(), _HalfPairs()
         self._sequences: dict[tuple[type, Any], Any] | None = {}
+        self._older_sequences: dict[tuple[type, Any], Any] = {}
         self._references: events.References | None = None
         self._retrieved: list[events.References] = []
         self._tools: dict[str, ToolActivity] = {}
@@ -203,16 +204,18 @@ class TurnAccumulator:
         events have the same one it counts something else, and nothing is taken for a repetition any more.
         """
         data = event.data
-        sequence = data.get("sequence") if type(data) is dict else None
+        if type(data) is not dict:
+            return False
+        sequence = data.get("sequence")
         known = self._sequences
-        if not isinstance(sequence, str | int) or known is None:
+        if known is None or (type(sequence) is not str and type(sequence) is not int):
             return False
         key = (type(event), sequence)
-        before = known.get(key)
+        before = known.get(key) or self._older_sequences.get(key)
         if before is None:
             known[key] = data
             if len(known) > _MAX_SEQUENCES:
-                del known[next(iter(known))]
+                self._older_sequences, self._sequences = known, {}
             return False
         if before == data:
             return True

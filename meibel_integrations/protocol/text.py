@@ -132,13 +132,12 @@ class TextAccumulator:
 
     def partial(self, text: str, named: PartialsReading | None = None) -> str:
         """Takes text that is either, and returns what to show. ``named`` is what the piece itself says that it is."""
-        if self._reading is None and named is not None and text:
-            if named == "delta":
-                text = self._settle_delta() + text
-            else:
-                self._reading, self._fixed = "snapshot", True
         if self._reading == "delta":
             return "" if self.lost else self._emit(text)
+        if self._reading is None and named is not None and text:
+            if named == "delta":
+                return "" if self.lost else self._emit(self._settle_delta() + text)
+            self._reading, self._fixed = "snapshot", True
         if not text:
             return ""
         return self._snapshot(text) if self._reading == "snapshot" else self._either(text)

@@ -443,6 +443,7 @@ _DISPOSITIONS: dict[Any, PartialsReading] = {
     "accumulated": "snapshot",
     "replace": "snapshot",
 }
+_DISPOSITIONS |= {word.upper(): reading for word, reading in _DISPOSITIONS.items()}
 
 
 def _partial(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> events.TurnEvent:
@@ -453,7 +454,7 @@ def _partial(envelope: Mapping[str, Any], data: Mapping[str, Any]) -> events.Tur
             said = _said(data)
     references = read_references(data) if "sources" in data or "citations" in data else None
     disposition = envelope.get("disposition")
-    named = _DISPOSITIONS.get(disposition.lower()) if isinstance(disposition, str) else None
+    named = _DISPOSITIONS.get(disposition) if type(disposition) is str else None
     return events.TextReceived(said or "", "partial", references, envelope, named)
 
 
