@@ -7,7 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-browser test-llm screenshots lint types imports bench answers record record-live clean
+.PHONY: help demo test test-browser test-llm screenshots lint types imports docs-fidelity bench answers record \
+	record-live clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +59,9 @@ bench: $(VENV)/.installed-dev ## Print ratios against bare loops, measured side 
 answers: $(VENV)/.installed-dev ## Print how good the local service's answers are, with and without embeddings
 	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/answers.py --words
+
+docs-fidelity: $(VENV)/.installed-dev ## Write docs/fidelity.md from the manifest of wire facts
+	$(BIN)/python -m tests.conformance.wire_facts
 
 record: $(VENV)/.installed-dev ## Record the cassettes anew, from the local service
 	$(BIN)/python -m tests.cassettes.record

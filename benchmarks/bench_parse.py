@@ -1,10 +1,11 @@
-"""SSE parse + decode of a 230-byte event, against a bare split + JSON loop."""
+"""SSE parse + decode + fold of a 230-byte event, against a bare split + JSON loop."""
 
 from __future__ import annotations
 
 from memory_wire import EVENT_BYTES, bare_loop, chunks_of, pieces
 from side_by_side import Goal, measure, report
 
+from meibel_integrations.protocol.accumulator import TurnAccumulator
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
 from meibel_integrations.protocol.sse import SSEParser
 
@@ -27,6 +28,15 @@ def parse_and_decode(chunks: list[bytes]) -> int:
     return count
 
 
+def parse_decode_and_fold(chunks: list[bytes]) -> int:
+    parser, turn = SSEParser(), TurnAccumulator("s")
+    count = 0
+    for chunk in chunks:
+        for event in parser.feed(chunk):
+            count += len(turn.apply(DIALECT.decode(event)))
+    return count
+
+
 def main() -> None:
     single = chunks_of(pieces(COUNT))[1:-1]
     assert {len(chunk) for chunk in single} <= {EVENT_BYTES - 1, EVENT_BYTES}
@@ -40,9 +50,10 @@ def main() -> None:
                 "bare loop": lambda chunks=chunks: bare_loop(chunks),  # type: ignore[misc]
                 "SSE parser": lambda chunks=chunks: parse(chunks),  # type: ignore[misc]
                 "parser + decode": lambda chunks=chunks: parse_and_decode(chunks),  # type: ignore[misc]
+                "parser + decode + fold": lambda chunks=chunks: parse_decode_and_fold(chunks),  # type: ignore[misc]
             }
         )
-        report(title, spent, COUNT, [Goal("parser + decode", ("bare loop",), 2.0)])
+        report(title, spent, COUNT, [Goal("parser + decode + fold", ("bare loop",), 2.0)])
 
 
 if __name__ == "__main__":

@@ -100,12 +100,12 @@ class RecoveryPolicy:
 
 
 class ServiceDefaults(Protocol):
-    """Where a service lives and which environment variables name its key and address."""
+    """Where a service lives and which environment variables name its key (the first that is set) and address."""
 
     name: str
     default_base_url: str
     base_url_variable: str
-    key_variable: str
+    key_variables: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +168,13 @@ def resolve(
     Raises:
         ConfigurationError: no key, a malformed base URL, or plain ``http://`` to another machine.
     """
-    key = api_key if api_key is not None else os.environ.get(service.key_variable)
+    variables = service.key_variables
+    key = api_key if api_key is not None else next(filter(None, map(os.environ.get, variables)), None)
     secret = key if isinstance(key, SecretStr) else SecretStr(key or "")
     value = secret.get_secret_value()
     if not value.strip():
         raise ConfigurationError(
-            f"No API key: pass api_key=…, or set {service.key_variable}. "
+            f"No API key: pass api_key=…, or set {variables[0]}. "
             "Without an account, meibel_integrations.local.LocalMeibel serves your own documents."
         )
     if not value.isascii() or not value.isprintable() or value != value.strip():

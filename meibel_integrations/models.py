@@ -71,9 +71,10 @@ class Session(_Model):
     """A conversation on the service.
 
     ``created_at`` is the service's own time where it says one, otherwise the first message's time, else ``None``.
-    ``status`` is the session's (RUNNING, COMPLETED, FAILED, CANCELED, TERMINATED), never a turn's. What follows
-    ``updated_at`` is LlamaCloud's: the indexes that the session is bound to (``None``: unbound), and the events of a
-    full session as the service tells them.
+    ``status`` is the session's (RUNNING, COMPLETED, FAILED, CANCELED, TERMINATED), never a turn's. ``messages``,
+    ``tool_activity``, ``file_parsing`` and ``result`` are told by a session's details; the last three as the service
+    tells them. What follows ``updated_at`` is LlamaCloud's: the indexes that the session is bound to (``None``:
+    unbound), and the events of a full session as the service tells them. ``extra`` is what the wire carried besides.
     """
 
     id: str
@@ -82,14 +83,20 @@ class Session(_Model):
     created_at: datetime | None = None
     ended_at: datetime | None = None
     status: str | None = None
+    version: str | None = None
     messages_count: int | None = None
+    messages: list[Message] = []
     token_usage: list[dict[str, Any]] = []
+    tool_activity: list[Any] = []
+    file_parsing: list[Any] = []
+    result: list[Any] = []
     updated_at: datetime | None = None
     title: str | None = None
     index_ids: list[str] | None = None
     shared_access: str | None = None
     job_metadata: dict[str, Any] | None = None
     events: list[dict[str, Any]] = []
+    extra: dict[str, Any] = {}
 
     @property
     def session_id(self) -> str:
@@ -110,6 +117,7 @@ class Agent(_Model):
     display_name: str = ""
     description: str | None = None
     version: str | None = None
+    extra: dict[str, Any] = {}
 
 
 class Source(_Model):
@@ -148,7 +156,7 @@ class Usage(_Model):
     input_tokens: int
     output_tokens: int
     total_tokens: int
-    details: dict[str, int] = {}
+    details: dict[str, int | float] = {}
 
 
 class ToolActivity(_Model):
@@ -200,6 +208,7 @@ class Message(_Model):
     tool_name: str | None = None
     arguments: dict[str, Any] | None = None
     result: Any = None
+    extra: dict[str, Any] = {}
 
 
 class Reply(_Model):
@@ -207,6 +216,8 @@ class Reply(_Model):
 
     ``signal_id`` identifies the exchange where the wire gives one. ``recovered`` says that the connection broke and the
     answer was read back from the session's history. ``usage`` is ``None`` where the service does not say.
+    ``streamed_text`` is what a stream of this answer showed, where that was not ``message``; ``extra`` is what the wire
+    carried besides.
     """
 
     message: str = ""
@@ -224,6 +235,8 @@ class Reply(_Model):
     recovered: bool = False
     warnings: list[str] = []
     skipped_index_ids: list[str] = []
+    streamed_text: str | None = None
+    extra: dict[str, Any] = {}
 
 
 EventType = Literal[
@@ -386,3 +399,5 @@ ChatEvent = (
 )
 """One step of a streamed turn. ``event.type`` and ``match event: case ContentEvent(delta=text)`` both tell the kinds
 apart, also for type checkers."""
+
+Session.model_rebuild()  # it names Message, which stands below it

@@ -16,7 +16,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on, or reaches, whatever account the machine has."""
-    for name in ("MEIBEL_API_KEY", "MEIBEL_BASE_URL", "LLAMA_CLOUD_API_KEY", "LC_OUTPUT_VERSION"):
+    for name in (
+        "MEIBEL_API_KEY",
+        "MEIBEL_BASE_URL",
+        "LLAMA_CLOUD_API_KEY",
+        "LLAMA_PARSE_API_KEY",
+        "LC_OUTPUT_VERSION",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

@@ -51,6 +51,13 @@ KEY_VARIABLE = "MEIBEL_LOCAL_API_KEY"
     help="Answer as Meibel's SDK expects, or as its guide shows.",
 )
 @click.option(
+    "--partials",
+    type=click.Choice(["delta", "snapshot"]),
+    default="delta",
+    show_default=True,
+    help="What each piece of a streamed answer carries: the new text, or everything so far.",
+)
+@click.option(
     "--model", help="Answer with a model: package.module:attribute, or a name such as openai:gpt-5 (needs langchain)."
 )
 @click.option("--open", "open_page", is_flag=True, help="Open the service's page in the browser.")
@@ -60,6 +67,7 @@ def serve(
     agent_id: str | None,
     key: str | None,
     dialect: Any,
+    partials: Any,
     model: str | None,
     open_page: bool,
     **documents: Any,
@@ -110,6 +118,7 @@ def serve(
             database=choice.db or ":memory:",
             agent=agent,
             dialect=dialect,
+            partials=partials,
             api_key=key,
             agent_id=agent_id,
             max_file_bytes=max_file_bytes(choice.max_file_mb),

@@ -76,7 +76,12 @@ def _validated(model: type[_M], fields: dict[str, Any]) -> _M:
         raise InvalidInputError(f"{model.__name__}: {issues}") from None
 
 
-def file_reader(files: Sequence[File] | None, field_name: Callable[[int], str]) -> Callable[[], list[FilePart]] | None:
+_FILE_FIELD = "files"
+"""Also for a single file: the SDK's body model has only ``files``, and the TypeScript SDK, the Python SDK 2.0.1 and the
+API page send it. The Python SDK from 2.0.2 on sends one file as ``file``, which a FastAPI server ignores in silence."""
+
+
+def file_reader(files: Sequence[File] | None) -> Callable[[], list[FilePart]] | None:
     """A function that reads the files (it blocks), or ``None`` without files.
 
     Raises:
@@ -89,25 +94,24 @@ def file_reader(files: Sequence[File] | None, field_name: Callable[[int], str]) 
     for file in files:
         if not (isinstance(file, str | os.PathLike) or _is_named_bytes(file) or callable(getattr(file, "read", None))):
             raise InvalidInputError(f"A file must be a path, a (name, bytes) pair or a binary file, not {file!r:.80}.")
-    field = field_name(len(files))
-    return lambda: [_read(file, field) for file in files]
+    return lambda: [_read(file) for file in files]
 
 
 def _is_named_bytes(file: Any) -> bool:
     return isinstance(file, tuple) and len(file) == 2 and isinstance(file[0], str) and isinstance(file[1], bytes)
 
 
-def _read(file: Any, field: str) -> FilePart:
+def _read(file: Any) -> FilePart:
     if isinstance(file, tuple):
-        return FilePart(field, file[0], file[1])
+        return FilePart(_FILE_FIELD, file[0], file[1])
     if isinstance(file, str | os.PathLike):
         path = Path(file)
         try:
-            return FilePart(field, path.name, path.read_bytes())
+            return FilePart(_FILE_FIELD, path.name, path.read_bytes())
         except OSError as error:
             raise InvalidInputError(f"The file {str(path)!r} cannot be read: {error.strerror or error}.") from error
     content = file.read()
     if not isinstance(content, bytes):
         raise InvalidInputError("A file object must be open in binary mode ('rb').")
     name = getattr(file, "name", None)
-    return FilePart(field, Path(name).name if isinstance(name, str) else "file", content)
+    return FilePart(_FILE_FIELD, Path(name).name if isinstance(name, str) else "file", content)

@@ -122,7 +122,7 @@ class SessionOperations(_Namespace):
         ``files`` are paths, ``(name, bytes)`` pairs or binary file objects.
         """
         request = TurnRequest(session_id, turn_body(body, user_message, options))
-        return _stream(self._core, request, file_reader(files, self._core.dialect.file_field))
+        return _stream(self._core, request, file_reader(files))
 
     @operation
     def get_session_messages(self, session_id: str, *, include_tools: bool = False) -> Flow[Messages]:
@@ -223,13 +223,17 @@ def _stream(
     core: ClientCore[Any], request: TurnRequest, read_files: Callable[[], Sequence[FilePart]] | None
 ) -> Flow[Reply]:
     def turn(before: int | None) -> Flow[DoneEvent]:
-        return stream_turn(
-            core.service,
-            request,
-            read_files=read_files,
-            partials=core.partials,
-            recovery=core.recovery,
-            turns_before=before,
+        return core.book.reading_partials(
+            request.agent.label,
+            lambda proven: stream_turn(
+                core.service,
+                request,
+                read_files=read_files,
+                partials=core.partials,
+                proven=proven,
+                recovery=core.recovery,
+                turns_before=before,
+            ),
         )
 
     done = yield from _recorded(core, request, turn)

@@ -66,6 +66,7 @@ class HeldSession:
         self._held: list[NeutralMessage] | None = None
         self._reads = 0
         self._unsettled = False
+        self._streamed: dict[str, str] = {}  # what was received of an answer, by what the service holds of it
 
     def sibling(self, session_id: str | None) -> HeldSession:
         """Another conversation with the same agent and settings."""
@@ -120,12 +121,19 @@ class HeldSession:
             held = yield from self.read()
         except errors.NotFoundError:
             held = []
-        if [digest(each) for each in without_system(held)] == [digest(each) for each in without_system(given)]:
+        if self._same(without_system(held), without_system(given)):
             instructions = [each for each in given if each.role == "system"]
             changed = system_texts(instructions) not in ([], system_texts(held))
             items = [*(instructions if changed else ()), question]
             return self._run(items, session_id, "chat_history is what the session holds")
         return self._diverged(session_id, [*given, question])
+
+    def _same(self, held: Sequence[NeutralMessage], given: Sequence[NeutralMessage]) -> bool:
+        """Whether both lists say the same. A stream may have shown an answer in other words than the service holds."""
+        if len(held) != len(given):
+            return False
+        pairs = ((digest(ours), digest(theirs)) for ours, theirs in zip(held, given, strict=True))
+        return all(theirs in (ours, self._streamed.get(ours)) for ours, theirs in pairs)
 
     def _diverged(self, session_id: str, messages: list[NeutralMessage]) -> ConversationRun:
         diverged = Divergence.OTHER_CONVERSATION
@@ -167,6 +175,9 @@ class HeldSession:
         if result.reply.session_id == self.id:
             self._seen_agent = result.agent.completed_by(self._seen_agent.id, self._seen_agent.name)
             self._change(unsettled=False)
+            received, *_, completed = (*result.lineage.answers, result.lineage.answers[-1])
+            if received != completed:
+                self._streamed[completed] = received
             return self._seen_agent
         return result.agent
 

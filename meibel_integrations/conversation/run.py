@@ -49,7 +49,7 @@ from meibel_integrations.conversation.settling import until_settled
 from meibel_integrations.ledgers.entry import SessionBook
 from meibel_integrations.ledgers.interface import head_marker
 from meibel_integrations.ledgers.marks import TurnMark
-from meibel_integrations.models import ChatMessageRequest, Reply, Source
+from meibel_integrations.models import ChatMessageRequest, Reply, Source, Usage
 from meibel_integrations.protocol import transcript
 from meibel_integrations.protocol.agents import NOBODY, AgentRef
 from meibel_integrations.protocol.commands import Emit, Flow
@@ -59,7 +59,7 @@ from meibel_integrations.protocol.service import Service
 from meibel_integrations.protocol.sessions import create_session, get_history, get_last_usage, has_ended
 from meibel_integrations.protocol.turn import check_turn, stream_turn
 
-__all__ = ["ConversationRun", "RunResult"]
+__all__ = ["ConversationRun", "RunResult", "usage_json"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,15 +92,30 @@ class RunResult:
             "warnings": list(reply.warnings),
             "skipped_index_ids": list(reply.skipped_index_ids),
             "recovered": reply.recovered,
+            "extra": dict(reply.extra),
             "continuity": self.plan.continuity,
             "continuity_reason": self.plan.reason,
             "lineage": self.lineage.to_json(),
         }
+        if reply.usage is not None:
+            found["token_usage"] = usage_json(reply.usage)
+        if reply.streamed_text is not None:
+            found["completion_text"] = reply.message
         if self.ephemeral:
             # no later call may go on here, so the answer names no session
             for key in ("session_id", "signal_id", "lineage"):
                 found[key] = None
         return found
+
+
+def usage_json(usage: Usage) -> dict[str, int | float]:
+    """Token counts as a plain dict, with all that the service counted."""
+    return {
+        **usage.details,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+    }
 
 
 def source_json(source: Source) -> dict[str, Any]:
@@ -285,13 +300,17 @@ class ConversationRun:
             mark = yield from entry.open(prepared.digest)
             seen = agent.completed_by(session.agent_id, session.agent_name)
         self.session_id = session_id
-        turn = stream_turn(
-            self.service,
-            TurnRequest(session_id, prepared.body, agent, self.target.require_all_indexes),
-            read_files=self.read_files,
-            partials=options.partials,
-            recovery=options.recovery,
-            turns_before=None if plan.turn is None else plan.turn - 1,
+        turn = self.book.reading_partials(
+            agent.label,
+            lambda proven: stream_turn(
+                self.service,
+                TurnRequest(session_id, prepared.body, agent, self.target.require_all_indexes),
+                read_files=self.read_files,
+                partials=options.partials,
+                proven=proven,
+                recovery=options.recovery,
+                turns_before=None if plan.turn is None else plan.turn - 1,
+            ),
         )
         done = yield from entry.record(mark, turn)
         reply = done.reply
@@ -300,7 +319,9 @@ class ConversationRun:
         answer = digest(NeutralMessage("assistant", reply.message))
         marker = head_marker(reply.signal_id, plan.turn, answer)
         yield from entry.settle(mark, head=marker, turns=plan.turn, instructions=plan.system)
-        lineage = Lineage(plan.parent, plan.carried, (answer,), plan.system, plan.turn)
+        received = reply.message if reply.streamed_text is None else reply.streamed_text
+        answers = tuple(dict.fromkeys((digest(NeutralMessage("assistant", received)), answer)))
+        lineage = Lineage(plan.parent, plan.carried, answers, plan.system, plan.turn)
         self.result = RunResult(reply, plan, seen, lineage, options.ephemeral)
         yield Emit(dataclasses.replace(done, reply=reply))
         return self.result

@@ -86,12 +86,17 @@ class Answer:
         usage: Usage | None = self.run.result.reply.usage
         if usage is None:
             return None
-        return UsageMetadata(
+        told = UsageMetadata(
             input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, total_tokens=usage.total_tokens
         )
+        cached = usage.details.get("cached_tokens")
+        if isinstance(cached, int):
+            told["input_token_details"] = {"cache_read": cached}
+        return told
 
 
 def _tool_json(tool: ToolActivity, *, returned: bool) -> dict[str, Any]:
+    who = {"id": tool.id, "name": tool.name, "timestamp": tool.timestamp}
     if returned:
-        return {"kind": "result", "id": tool.id, "name": tool.name, "output": tool.result, "is_error": tool.is_error}
-    return {"kind": "call", "id": tool.id, "name": tool.name, "args": tool.arguments}
+        return {"kind": "result", **who, "output": tool.result, "is_error": tool.is_error}
+    return {"kind": "call", **who, "args": tool.arguments}

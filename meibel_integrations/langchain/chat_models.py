@@ -45,6 +45,7 @@ from meibel_integrations.langchain.answers import Answer
 from meibel_integrations.langchain.batching import PinnedInOrder, one_by_one
 from meibel_integrations.langchain.errors import RETRYABLE, as_langchain_error
 from meibel_integrations.langchain.messages import register, to_neutral
+from meibel_integrations.models import Session
 from meibel_integrations.protocol.agents import AgentRef, SessionOptions
 
 __all__ = ["ChatLlamaCloud", "ChatMeibel", "HostedChatModel"]
@@ -405,13 +406,24 @@ class ChatLlamaCloud(LlamaCloudAgentOptions, HostedChatModel):
     key_field: ClassVar[str] = "llama_cloud_api_key"
 
     llama_cloud_api_key: SecretStr | str | None = Field(
-        default_factory=secret_from_env("LLAMA_CLOUD_API_KEY", default=None), alias="api_key", exclude=True, repr=False
+        default_factory=secret_from_env(["LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY"], default=None),
+        alias="api_key",
+        exclude=True,
+        repr=False,
     )
-    """The key; from ``LLAMA_CLOUD_API_KEY`` if not given."""
+    """The key; from ``LLAMA_CLOUD_API_KEY``, else from ``LLAMA_PARSE_API_KEY``, if not given."""
     client: LlamaCloudChatClient | None = Field(default=None, exclude=True, repr=False)
     """Your own client instead of a key and an address; its async twin is made with the same settings."""
     async_client: AsyncLlamaCloudChatClient | None = Field(default=None, exclude=True, repr=False)
     """Your own async client, likewise."""
+
+    def get_summary(self, session_id: str) -> Session:
+        """A session without its events: its title, its indexes, and ``job_metadata`` of its last turn."""
+        return self._connect().client.get_summary(session_id)  # type: ignore[no-any-return]
+
+    async def aget_summary(self, session_id: str) -> Session:
+        """The async twin of :meth:`get_summary`."""
+        return await self._connect().async_client.get_summary(session_id)  # type: ignore[no-any-return]
 
     @property
     def _llm_type(self) -> str:

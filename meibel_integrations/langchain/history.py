@@ -27,7 +27,7 @@ from meibel_integrations.conversation.messages import NeutralMessage, decode, di
 from meibel_integrations.errors import InvalidInputError, NotFoundError
 from meibel_integrations.langchain.messages import to_neutral
 from meibel_integrations.ledgers.interface import head_marker
-from meibel_integrations.models import Message
+from meibel_integrations.models import Message, Session
 from meibel_integrations.protocol.agents import AgentRef
 from meibel_integrations.protocol.commands import Flow
 from meibel_integrations.protocol.dialects.llamacloud import LlamaCloudDialect
@@ -281,6 +281,15 @@ class LlamaCloudChatMessageHistory(HostedChatMessageHistory):
 
     def __init__(self, session_id: str | None = None, **settings: Unpack[LlamaCloudHistorySettings]) -> None:
         super().__init__(session_id=session_id, **settings)
+
+    def get_summary(self) -> Session:
+        """The session without its events: its title, its indexes, and ``job_metadata`` of its last turn."""
+        return self._clients.client.get_summary(self.session_id)  # type: ignore[no-any-return]
+
+    async def aget_summary(self) -> Session:
+        """The async twin of :meth:`get_summary`."""
+        session_id = await self.aget_session_id()
+        return await self._clients.async_client.get_summary(session_id)  # type: ignore[no-any-return]
 
     def clear(self) -> None:
         """Deletes the session at the service, for good. The next conversation gets a new one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from meibel_integrations.ledgers.interface import Change, Ledger, SessionState
 from meibel_integrations.ledgers.marks import TurnMark, mark_turn
 from meibel_integrations.models import DoneEvent
 from meibel_integrations.protocol.commands import NOW, Call, Flow, Wait, WhenLeft
+from meibel_integrations.protocol.text import PartialsReading, ProvenReading
 
 __all__ = ["SessionBook", "SessionEntry"]
 
@@ -37,6 +39,23 @@ class SessionBook:
 
     def entry(self, session_id: str) -> SessionEntry:
         return SessionEntry(self.ledger, f"{self._scope}|{session_id}")
+
+    def reading_partials(self, agent: str | None, turn: Callable[[ProvenReading], Flow[T]]) -> Flow[T]:
+        """Runs a turn that is given what earlier turns of the agent proved its partial texts to be, and remembers what
+        this one proves.
+
+        Args:
+            agent: a name for it; ``None`` where only its session is known.
+        """
+        ledger, key = self.ledger, f"{self._scope}|partials|{agent or ''}"
+        word: str | None = yield Call(partial(ledger.recall, key), partial(ledger.arecall, key))
+        before: PartialsReading | None = "delta" if word == "delta" else "snapshot" if word == "snapshot" else None
+        proven = ProvenReading(before)
+        result = yield from turn(proven)
+        if proven.reading is not None and proven.reading != before:
+            found = proven.reading
+            yield Call(partial(ledger.remember, key, found), partial(ledger.aremember, key, found))
+        return result
 
 
 class SessionEntry:

@@ -94,7 +94,11 @@ class Ledger(Protocol):
     def recall(self, key: str) -> str | None:
         """A word that was remembered under a key, such as what a service's partial texts proved to be."""
 
+    async def arecall(self, key: str) -> str | None: ...
+
     def remember(self, key: str, word: str) -> None: ...
+
+    async def aremember(self, key: str, word: str) -> None: ...
 
 
 # Changes

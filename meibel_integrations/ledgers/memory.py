@@ -61,11 +61,17 @@ class MemoryLedger:
         with self._lock:
             return self._words.get(key)
 
+    async def arecall(self, key: str) -> str | None:
+        return self.recall(key)
+
     def remember(self, key: str, word: str) -> None:
         with self._lock:
             self._words[key] = word
             while len(self._words) > self._max:
                 self._words.popitem(last=False)
+
+    async def aremember(self, key: str, word: str) -> None:
+        self.remember(key, word)
 
     def clear(self) -> None:
         """Forgets everything, as a new process would."""

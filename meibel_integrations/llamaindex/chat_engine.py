@@ -33,6 +33,7 @@ from meibel_integrations.llamaindex.messages import to_chat_messages, to_neutral
 from meibel_integrations.llamaindex.responses import HostedChatResponse, HostedStreamingResponse
 from meibel_integrations.llamaindex.run import EngineRun
 from meibel_integrations.llamaindex.tracing import TurnTrace
+from meibel_integrations.models import Session
 from meibel_integrations.protocol.text import Partials
 
 __all__ = ["HostedChatEngine", "LlamaCloudChatEngine", "MeibelChatEngine"]
@@ -346,3 +347,20 @@ class LlamaCloudChatEngine(HostedChatEngine):
 
     def __init__(self, index_ids: Sequence[str] | None = None, **settings: Unpack[LlamaCloudEngineKeywords]) -> None:
         super().__init__(index_ids=index_ids, **settings)
+
+    def get_summary(self) -> Session:
+        """The engine's session without its events: its title, its indexes, and ``job_metadata`` of its last turn.
+
+        Raises:
+            InvalidInputError: the engine has no session yet.
+        """
+        return self._clients.client.get_summary(self._known_session())  # type: ignore[no-any-return]
+
+    async def aget_summary(self) -> Session:
+        """The async twin of :meth:`get_summary`."""
+        return await self._clients.async_client.get_summary(self._known_session())  # type: ignore[no-any-return]
+
+    def _known_session(self) -> str:
+        if self.session_id is None:
+            raise InvalidInputError("This engine has no session yet: the first message opens one.")
+        return self.session_id

@@ -37,7 +37,13 @@ def _node(index: int, source: Source, session_id: str | None) -> NodeWithScore:
         "origin": source.origin,
     }
     # vector stores take flat values only
-    more = {key: value for key, value in source.metadata.items() if isinstance(value, str | int | float | bool)}
+    more = {
+        key: ", ".join(map(str, value)) if isinstance(value, list) else value
+        for key, value in source.metadata.items()
+        if isinstance(value, str | int | float | bool | list)
+    }
+    if "page_label" not in more and (page := _page_label(source)):
+        more["page_label"] = page
     metadata = {**more, **named}
     unknown = {key for key, value in named.items() if value is None}
     node = TextNode(
@@ -55,6 +61,14 @@ def _node(index: int, source: Source, session_id: str | None) -> NodeWithScore:
         )
     score = source.score
     return NodeWithScore(node=node, score=None if score is None or math.isnan(score) else float(score))
+
+
+def _page_label(source: Source) -> str | None:
+    """What readers of LlamaIndex call so: the page, or the pages from the first to the last."""
+    first, last = (source.metadata.get(f"page_range_{end}") for end in ("start", "end"))
+    if first is None:
+        return None
+    return str(first) if last in (None, first) else f"{first}-{last}"
 
 
 def _file_name(source: Source) -> str:

@@ -20,11 +20,11 @@ from meibel_integrations.client import AsyncChatStream, ChatStream
 from meibel_integrations.client.bindings import AsyncFlowRunner, FlowRunner
 from meibel_integrations.conversation.held import HeldSession
 from meibel_integrations.conversation.messages import NeutralMessage
-from meibel_integrations.conversation.run import ConversationRun, RunResult
+from meibel_integrations.conversation.run import ConversationRun, RunResult, usage_json
 from meibel_integrations.llamaindex.messages import answer_message, tool_outputs
 from meibel_integrations.llamaindex.nodes import source_nodes
 from meibel_integrations.llamaindex.tracing import TurnTrace
-from meibel_integrations.models import ChatEvent, Citation, ContentEvent, DoneEvent, Usage
+from meibel_integrations.models import ChatEvent, Citation, ContentEvent, DoneEvent
 from meibel_integrations.protocol.commands import Flow
 
 __all__ = ["EngineRun"]
@@ -182,13 +182,15 @@ class EngineRun:
         agent = self._session.settled(result)
         found = result.metadata()
         del found["lineage"]  # for message lists that travel; an engine holds its session itself
-        self.metadata.update({**found, **agent.to_json()}, token_usage=_token_usage(reply.usage))
+        self.metadata.update({**found, **agent.to_json()}, token_usage=reply.usage and usage_json(reply.usage))
         if self._show_thinking:
             self.metadata["thinking"] = reply.thinking
         self.text = reply.message
         self.message = answer_message(reply, thinking=self._show_thinking)
         self.citations = list(reply.citations)
         self.tools = tool_outputs(reply.tool_activity) if self._show_tools else []
+        if self._show_tools:
+            self.metadata["tool_activity"] = [tool.model_dump(mode="json") for tool in reply.tool_activity]
         self.nodes = source_nodes(reply)
 
     def _finish(self, nodes: list[NodeWithScore]) -> None:
@@ -224,14 +226,3 @@ class EngineRun:
         self.text = "".join(self.pieces)
         self.metadata["cancelled"] = True
         self._trace.end(ChatMessage(role=MessageRole.ASSISTANT, content=self.text))
-
-
-def _token_usage(usage: Usage | None) -> dict[str, int] | None:
-    if usage is None:
-        return None
-    return {
-        **usage.details,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-    }

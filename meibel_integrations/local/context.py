@@ -18,7 +18,10 @@ from meibel_integrations.local.wires.interface import Wire
 
 @dataclass(frozen=True, slots=True)
 class LocalContext:
-    """``host`` is what the service is bound to; ``heartbeat`` is in seconds."""
+    """``host`` is what the service is bound to; ``heartbeat`` is in seconds.
+
+    With ``snapshots`` each ``partial_response`` is everything so far.
+    """
 
     db: Database
     ids: IdSource
@@ -32,3 +35,4 @@ class LocalContext:
     page_tokens: PageTokens
     host: str
     heartbeat: float
+    snapshots: bool = False

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from meibel_integrations.config import is_loopback
 from meibel_integrations.errors import ConfigurationError
@@ -73,6 +73,8 @@ class LocalMeibel:
             that they are the same at every start; random for an agent without documents.
         host: what to listen on. Anything but this machine's loopback needs an ``api_key``.
         port: the port; 0 takes a free one.
+        partials: what the v2 dialect's ``partial_response`` carries: the new text (``"delta"``) or everything so far
+            (``"snapshot"``). The documents do not say which the hosted service sends.
         heartbeat: seconds of silence after which a stream sends a comment.
         shutdown_grace: seconds that running turns get to finish when the service closes.
         max_file_bytes: the largest file that is ingested or uploaded.
@@ -108,6 +110,7 @@ class LocalMeibel:
         index_id: str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        partials: Literal["delta", "snapshot"] = "delta",
         heartbeat: float = 15.0,
         shutdown_grace: float = 0.5,
         api_keys: Mapping[str, str] | Sequence[str] = (),
@@ -118,6 +121,8 @@ class LocalMeibel:
     ) -> None:
         if dialect not in ("v2", "guide"):
             raise ConfigurationError(f"dialect must be 'v2' or 'guide', not {dialect!r}")
+        if partials not in ("delta", "snapshot"):
+            raise ConfigurationError(f"partials must be 'delta' or 'snapshot', not {partials!r}")
         if agents is not None and documents is not None:
             raise ConfigurationError("give either documents= (for one agent) or agents= (documents by agent name)")
         if not is_loopback(host) and api_key is None:
@@ -143,6 +148,7 @@ class LocalMeibel:
         self._host = host
         self._port = port
         self._heartbeat = heartbeat
+        self._partials = partials
         self._grace = shutdown_grace
         self._limits = limits or Limits()
         self._max_file_bytes = max_file_bytes or self._limits.max_file_bytes
@@ -261,6 +267,7 @@ class LocalMeibel:
             page_tokens=self._page_tokens,
             host=self._host,
             heartbeat=self._heartbeat,
+            snapshots=self._partials == "snapshot",
         )
 
         async def before_stop() -> None:

@@ -3,17 +3,19 @@
 The accumulator is the only place that knows what a turn has told so far. Text grows in two ``TextAccumulator``s, the
 answer's and the thinking's; sources, citations and tools are collected until the completion, as positions can be placed
 only in the whole text. The completion arbitrates: what it says stands, and what the events before it said beyond that
-is kept. :meth:`TurnAccumulator.recover` ends the turn with the answer from the session's history instead.
+is kept. :meth:`TurnAccumulator.recover` ends the turn with the answer from the session's history instead. A turn that
+ends without any text is none: it is interrupted, so that it is looked for.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
-from meibel_integrations.errors import AgentTurnError, StreamInterrupted
+from meibel_integrations.errors import AgentTurnError, StreamInterrupted, TurnOutcomeUnknown
 from meibel_integrations.models import (
     ChatEvent,
     CitationsEvent,
@@ -32,9 +34,13 @@ from meibel_integrations.models import (
 )
 from meibel_integrations.protocol import events
 from meibel_integrations.protocol.citations import map_citations
-from meibel_integrations.protocol.text import Partials, TextAccumulator
+from meibel_integrations.protocol.lenient_json import whole_characters
+from meibel_integrations.protocol.text import Partials, ProvenReading, TextAccumulator
 
 __all__ = ["Phase", "TurnAccumulator"]
+
+_MAX_SEQUENCES = 64
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class Phase(StrEnum):
@@ -48,19 +54,50 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
+class _HalfPairs:
+    """Joins halves of surrogate pairs that a service cut apart: ``half`` is what the texts so far end in."""
+
+    def __init__(self) -> None:
+        self.half = ""
+
+    def join(self, text: str, reading: events.Reading) -> str:
+        """The text with whole characters only. Half a pair at its end waits for the next text, which may begin with the
+        other half; a delta's that never comes is shown as a character that is missing."""
+        if not text:
+            return text
+        half, self.half = self.half, ""
+        if "\udc00" <= text[0] <= "\udfff" or reading == "delta":
+            text = half + text
+        if not _HALF.search(text):
+            return text
+        if "\ud800" <= text[-1] <= "\udbff":
+            text, self.half = text[:-1], text[-1]
+        return whole_characters(text)
+
+
 class TurnAccumulator:
     """The fold of one turn. Feed it wire events in order with :meth:`apply`; read ``reply`` once ``finished``.
 
     Events after the end are ignored. The events and the reply do not depend on the dialect that was spoken.
+
+    Args:
+        partials: what the caller says that partial texts are.
+        proven: what earlier turns proved them to be; changed if this turn proves another reading.
     """
 
-    def __init__(self, session_id: str | None, *, partials: Partials = "auto") -> None:
+    def __init__(
+        self, session_id: str | None, *, partials: Partials = "auto", proven: ProvenReading | None = None
+    ) -> None:
         self.session_id = session_id
         self.signal_id: str | None = None
         self.phase = Phase.NOT_SENT
         self.reply: Reply | None = None
-        self._text = TextAccumulator(partials)
+        self._proven = proven or ProvenReading()
+        self._text = TextAccumulator(partials, self._proven.reading)
         self._thinking = TextAccumulator(partials)
+        self._text_halves, self._thinking_halves = _HalfPairs(), _HalfPairs()
+        self._sequences: dict[tuple[type, Any], Any] | None = {}
+        self._older_sequences: dict[tuple[type, Any], Any] = {}
         self._references: events.References | None = None
         self._retrieved: list[events.References] = []
         self._tools: dict[str, ToolActivity] = {}
@@ -74,6 +111,7 @@ class TurnAccumulator:
             events.ToolReturned: self._on_tool_returned,
             events.Cited: self._on_cited,
             events.Completed: self._on_completed,
+            events.Ended: self._on_ended,
             events.Failed: self._on_failed,
             events.Warned: self._on_warned,
             events.Undecodable: self._on_undecodable,
@@ -96,18 +134,42 @@ class TurnAccumulator:
         Raises:
             AgentTurnError: the agent reported that the turn failed.
         """
-        if self.finished:
+        if self.finished or (self._sequences is not None and self._repeats(event)):
             return []
         self.phase = Phase.STREAMING
         return self._handlers[type(event)](event)
 
-    def recover(self, answer: Message) -> list[ChatEvent]:
-        """Takes the answer from the session's history, which holds its text and no more, and ends the turn.
+    def recover(self, answer: Message, told: Sequence[events.TurnEvent] = ()) -> list[ChatEvent]:
+        """Takes the answer from the session's history and ends the turn.
 
         What had arrived of sources and citations before the connection broke is kept.
+
+        Args:
+            told: what else the history tells of the turn, as the stream would have told it.
         """
         self.phase = Phase.STREAMING
-        shown = self._on_completed(events.Completed(texts=(answer.message,), signal_id=answer.signal_id))
+        if not answer.message.strip():
+            raise self.interrupted("the session's history shows an answer without text")
+        shown: list[ChatEvent] = []
+        end: events.Completed | None = None
+        thinking = TextAccumulator()
+        for event in told:
+            if isinstance(event, events.Completed):
+                end = event
+            elif isinstance(event, events.ThinkingReceived):
+                thinking.block(event.text) if event.reading == "block" else thinking.delta(event.text)
+            elif isinstance(event, events.ToolCalled | events.ToolReturned) and not self._knows(event):
+                shown += self._handlers[type(event)](event)
+        thought = thinking.finish([]).text
+        if end is None:
+            end = events.Completed()
+            missing = "token usage" if self._references or self._retrieved else "sources, citations or token usage"
+            shown += self._on_warned(
+                events.Warned(f"The answer was read back from the session's history, which tells no {missing} of it.")
+            )
+        shown += self._on_completed(
+            dataclasses.replace(end, texts=(answer.message,), thinking=thought, signal_id=answer.signal_id)
+        )
         done = shown[-1]
         assert isinstance(done, DoneEvent)
         self.reply = done.reply.model_copy(update={"recovered": True})
@@ -125,16 +187,54 @@ class TurnAccumulator:
             cause=cause,
         )
 
+    def ended_early(self) -> TurnOutcomeUnknown:
+        """The error for a stream that the service itself ended before the turn's answer was complete."""
+        return TurnOutcomeUnknown(
+            "The service ended the answer's stream without completing the answer.",
+            session_id=self.session_id,
+            signal_id=self.signal_id,
+            phase=self.phase,
+            partial_text=self.partial_text,
+        )
+
+    def _repeats(self, event: events.TurnEvent) -> bool:
+        """Whether the event came before: one with the same sequence and the same content.
+
+        That a sequence counts a turn's events is documented; that one may come twice is inferred. Where two different
+        events have the same one it counts something else, and nothing is taken for a repetition any more.
+        """
+        data = event.data
+        if type(data) is not dict:
+            return False
+        sequence = data.get("sequence")
+        known = self._sequences
+        if known is None or (type(sequence) is not str and type(sequence) is not int):
+            return False
+        key = (type(event), sequence)
+        before = known.get(key) or self._older_sequences.get(key)
+        if before is None:
+            known[key] = data
+            if len(known) > _MAX_SEQUENCES:
+                self._older_sequences, self._sequences = known, {}
+            return False
+        if before == data:
+            return True
+        self._sequences = None
+        return False
+
     def _on_text(self, event: events.TextReceived) -> list[ChatEvent]:
         if event.references is not None:
             self._references = event.references
         grow = self._text
+        text = event.text
+        if not text.isascii() or self._text_halves.half:
+            text = self._text_halves.join(text, event.reading)
         if event.reading == "delta":
-            delta = grow.delta(event.text)
+            delta = grow.delta(text)
         elif event.reading == "partial":
-            delta = grow.partial(event.text)
+            delta = grow.partial(text, event.named)
         else:
-            delta = grow.block(event.text)
+            delta = grow.block(text)
         return [ContentEvent(delta, event.data)] if delta else []
 
     def _on_connected(self, event: events.Connected) -> list[ChatEvent]:
@@ -142,23 +242,32 @@ class TurnAccumulator:
         return [ConnectedEvent(self.signal_id, event.data)]
 
     def _on_thinking(self, event: events.ThinkingReceived) -> list[ChatEvent]:
-        grow = self._thinking
-        delta = {"delta": grow.delta, "partial": grow.partial, "block": grow.block}[event.reading](event.text)
+        grow, text = self._thinking, self._thinking_halves.join(event.text, event.reading)
+        delta = {"delta": grow.delta, "partial": grow.partial, "block": grow.block}[event.reading](text)
         return [ThinkingEvent(delta, event.data)] if delta else []
 
+    def _knows(self, event: events.ToolCalled | events.ToolReturned) -> bool:
+        """Whether this call, or its result, has arrived already."""
+        tool = self._tools.get(event.id or "")
+        return tool is not None and (isinstance(event, events.ToolCalled) or tool.result is not None)
+
     def _on_tool_called(self, event: events.ToolCalled) -> list[ChatEvent]:
+        self._text.after_tool()
+        self._thinking.after_tool()
         tool = ToolActivity(id=event.id, name=event.name, arguments=event.arguments, timestamp=event.timestamp)
         self._tools[event.id or f"#{len(self._tools)}"] = tool
         return [ToolCallEvent(tool, event.data)]
 
     def _on_tool_returned(self, event: events.ToolReturned) -> list[ChatEvent]:
+        self._text.after_tool()
+        self._thinking.after_tool()
         if event.references is not None:
             self._retrieved.append(event.references)
         called = self._tools.get(event.id) if event.id else None
         tool = ToolActivity(
             id=event.id,
             name=event.name or (called.name if called else None),
-            arguments=called.arguments if called else {},
+            arguments=called.arguments if called else event.arguments,
             result=event.result,
             is_error=event.is_error,
             timestamp=event.timestamp or (called.timestamp if called else None),
@@ -182,9 +291,13 @@ class TurnAccumulator:
         return []
 
     def _on_completed(self, event: events.Completed) -> list[ChatEvent]:
-        if self._text.lost and not event.texts:
+        if self._text.lost and not any(text.strip() for text in event.texts):
             raise self.interrupted("an event of it could not be read, and the end does not repeat the text")
+        streamed = self.partial_text
         rest, text, agreed = self._text.finish(event.texts)
+        if not text.strip() and not (event.artifacts or event.call_to_actions):
+            raise self.interrupted("the answer holds no text")
+        self._proven.reading = self._text.proven or self._proven.reading
         shown: list[ChatEvent] = []
         if rest:
             shown.append(ContentEvent(rest, event.data))
@@ -208,7 +321,7 @@ class TurnAccumulator:
         if sources or citations:
             shown.append(CitationsEvent(citations, sources, event.data))
         self.signal_id = event.signal_id or self.signal_id
-        rest, thought, _ = self._thinking.finish([event.thinking] if event.thinking else [])
+        rest, thought, _ = self._thinking.finish([event.thinking] if event.thinking else ())
         if rest:
             shown.append(ThinkingEvent(rest, event.data))
         self.phase = Phase.COMPLETED
@@ -218,7 +331,7 @@ class TurnAccumulator:
             sources=sources,
             usage=event.usage,
             thinking=thought or None,
-            tool_activity=[*self._tools.values(), *event.tools],
+            tool_activity=[*self._tools.values(), *(t for t in event.tools if t.id not in self._tools)],
             follow_up_questions=event.follow_up_questions,
             call_to_actions=event.call_to_actions,
             artifacts=event.artifacts,
@@ -227,9 +340,14 @@ class TurnAccumulator:
             finish_reason=event.finish_reason,
             warnings=list(self._warnings),
             skipped_index_ids=event.skipped_index_ids,
+            streamed_text=None if agreed else streamed,
+            extra=event.extra,
         )
         shown.append(DoneEvent(self.reply, self.signal_id, event.data))
         return shown
+
+    def _on_ended(self, event: events.Ended) -> list[ChatEvent]:
+        raise self.ended_early()
 
     def _on_failed(self, event: events.Failed) -> list[ChatEvent]:
         self.phase = Phase.FAILED

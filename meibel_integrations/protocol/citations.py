@@ -16,7 +16,7 @@ from typing import NamedTuple
 from meibel_integrations.models import Citation
 from meibel_integrations.protocol.events import RawCitation
 
-__all__ = ["map_citations"]
+__all__ = ["map_citations", "only_markers_differ"]
 
 _TOKEN = re.compile(r"\w+|\s+|.", re.DOTALL)
 _BRACKETS = {"[": "]", "(": ")", "<": ">", "{": "}", "【": "】", "^": "^"}
@@ -55,6 +55,16 @@ def map_citations(raw: Iterable[RawCitation], text: str, marked: str | None) -> 
         return min(max(_to_clean(position, edits), 0), len(text))
 
     return [Citation(source=c.source, start=at(c.start), end=max(at(c.start), at(c.end))) for c in found]
+
+
+def only_markers_differ(marked: str, text: str) -> bool:
+    """Whether ``text`` is ``marked`` with stretches in brackets left out, and nothing else changed."""
+    edits = _edits(marked, text) if len(text) < len(marked) else []
+    pieces = [marked[edit.start : edit.end].strip() for edit in edits]
+    return bool(edits) and all(
+        not edit.added and len(piece) > 1 and _BRACKETS.get(piece[0]) == piece[-1]
+        for edit, piece in zip(edits, pieces, strict=True)
+    )
 
 
 def _edits(marked: str, text: str) -> list[Edit]:

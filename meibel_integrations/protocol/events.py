@@ -1,7 +1,7 @@
 """What can arrive during a turn, the same for every service and dialect.
 
-A dialect decodes the wire into these; ``protocol.turn`` folds them into what the user sees. ``None`` means that the
-wire did not say.
+A dialect decodes the wire into these; ``protocol.accumulator`` folds them into what the user sees. ``None`` means that
+the wire did not say.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from meibel_integrations.models import Artifact, CallToAction, Source, ToolActivity, Usage
+from meibel_integrations.protocol.text import PartialsReading
 
 __all__ = [
     "Cited",
     "Completed",
     "Connected",
+    "Ended",
     "Failed",
     "RawCitation",
     "Reading",
@@ -71,6 +73,8 @@ class TextReceived:
     reading: Reading
     references: References | None = None
     data: Any = None
+    named: PartialsReading | None = None
+    """What a partial text itself says that it is."""
 
 
 @dataclass(slots=True)
@@ -97,6 +101,7 @@ class ToolReturned:
     is_error: bool = False
     timestamp: str | None = None
     references: References | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
     data: Any = None
 
 
@@ -123,6 +128,14 @@ class Completed:
     warnings: list[str] = field(default_factory=list)
     tools: list[ToolActivity] = field(default_factory=list)
     skipped_index_ids: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+    data: Any = None
+
+
+@dataclass(slots=True)
+class Ended:
+    """The service says that nothing more comes. Whether the turn is complete is what the events before it said."""
+
     data: Any = None
 
 
@@ -162,6 +175,7 @@ TurnEvent = (
     | ToolReturned
     | Cited
     | Completed
+    | Ended
     | Failed
     | Warned
     | Undecodable

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,14 +19,17 @@ from meibel_integrations.models import Usage
 __all__ = [
     "error_message",
     "integer",
+    "leftover",
     "mapping",
     "mappings",
     "number",
     "parse",
+    "parse_text",
     "sequence",
     "text",
     "timestamp",
     "usage",
+    "whole_characters",
 ]
 
 _INPUT = ("input_tokens", "prompt_tokens", "total_input_tokens")
@@ -40,20 +43,37 @@ def parse(raw: str | bytes) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
+    return parse_text(raw)[1]
+
+
+def parse_text(raw: str | bytes) -> tuple[Any, Any]:
+    """Decodes JSON twice over: with the halves of surrogate pairs as they are, as their other halves may follow in
+    another text, and as :func:`parse` does. Without halves both are one object.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
     try:
-        return from_json(raw)
+        value = from_json(raw)
     except ValueError:
-        return _without_surrogates(json.loads(raw))
+        value = json.loads(raw)
+        return value, _without_surrogates(value)
+    return value, value
 
 
 def _without_surrogates(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return whole_characters(value)
     if isinstance(value, list):
         return [_without_surrogates(item) for item in value]
     if isinstance(value, dict):
         return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
     return value
+
+
+def whole_characters(value: str) -> str:
+    """A text whose halves of surrogate pairs are joined, or replaced where the other half is missing."""
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def text(value: Any) -> str | None:
@@ -116,17 +136,38 @@ def timestamp(value: Any) -> datetime | None:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
+def leftover(body: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """What an object holds besides what is known of it; empty fields say nothing."""
+    return {key: value for key, value in body.items() if key not in known and value not in (None, "", [], {})}
+
+
 def usage(value: Any) -> Usage | None:
     """Token counts. The keys of the hosted service are not documented: the common names of the field are read, all
-    others are kept in ``details``. Without an input and an output count there is no usage: nothing is invented."""
-    counts = {key: count for key, raw in mapping(value).items() if (count := integer(raw)) is not None}
+    others are kept in ``details``, those of inner objects too. Without an input and an output count there is no usage:
+    nothing is invented."""
+    details = _counts(mapping(value))
+    counts = {key: count for key, raw in details.items() if (count := integer(raw)) is not None}
     given, made = _first(counts, _INPUT), _first(counts, _OUTPUT)
     if given is None or made is None:
         return None
     total = _first(counts, _TOTAL)
     return Usage(
-        input_tokens=given, output_tokens=made, total_tokens=given + made if total is None else total, details=counts
+        input_tokens=given, output_tokens=made, total_tokens=given + made if total is None else total, details=details
     )
+
+
+def _counts(body: Mapping[str, Any]) -> dict[str, int | float]:
+    """The numbers of an object and of those inside it; an outer one stands before an inner one of the same name."""
+    found: dict[str, int | float] = {}
+    for inner in body.values():
+        if isinstance(inner, dict):
+            found.update(_counts(inner))
+    for key, raw in body.items():
+        count = integer(raw)
+        exact = number(raw) if count is None else count
+        if exact is not None:
+            found[key] = exact
+    return found
 
 
 def _first(counts: Mapping[str, int], names: tuple[str, ...]) -> int | None:
@@ -137,7 +178,7 @@ def error_message(body: Any) -> str:
     """The service's own words in an error body of any shape, or ``""``."""
     if isinstance(body, str):
         return body.strip()
-    for key in ("message", "error", "detail"):
+    for key in ("message", "error", "detail", "reason", "description", "content", "text"):
         value = mapping(body).get(key)
         if isinstance(value, str) and value:
             return value

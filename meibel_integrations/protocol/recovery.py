@@ -10,7 +10,7 @@ caller gets ``TurnOutcomeUnknown``: taking an older answer for a new one would b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -21,7 +21,7 @@ from meibel_integrations.models import DoneEvent, Message
 from meibel_integrations.protocol.accumulator import Phase, TurnAccumulator
 from meibel_integrations.protocol.commands import NOW, Accepted, Emit, Flow, Sleep
 from meibel_integrations.protocol.dialects.interface import Dialect
-from meibel_integrations.protocol.events import Failed
+from meibel_integrations.protocol.events import Failed, TurnEvent
 from meibel_integrations.protocol.service import Service
 from meibel_integrations.protocol.sessions import SessionHistory, read_session_history
 
@@ -43,11 +43,13 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A verdict, with the ``answer`` of a complete turn or the ``reason`` of a failed one."""
+    """A verdict, with the ``answer`` of a complete turn and what else is ``told`` of it, or the ``reason`` of a failed
+    one."""
 
     verdict: Verdict
     answer: Message | None = None
     reason: str = ""
+    told: Sequence[TurnEvent] = ()
 
 
 def search(history: SessionHistory, *, text: str, signal_id: str | None, turns_before: int | None) -> Finding:
@@ -66,13 +68,14 @@ def search(history: SessionHistory, *, text: str, signal_id: str | None, turns_b
         own = [message for message in messages if message.signal_id == signal_id]
         answer = next((message for message in own if message.role == "assistant"), None)
         if answer is not None:
-            return Finding(Verdict.COMPLETE, answer)
+            return Finding(Verdict.COMPLETE, answer, told=history.turns.get(signal_id, ()))
         if own:
             return Finding(Verdict.RUNNING)
-    return _by_text(messages, failures, text, turns_before)
+    return _by_text(history, text, turns_before)
 
 
-def _by_text(messages: Sequence[Message], failures: Mapping[str, str], text: str, turns_before: int | None) -> Finding:
+def _by_text(conversation: SessionHistory, text: str, turns_before: int | None) -> Finding:
+    messages, failures = conversation.messages, conversation.failures
     asked = [i for i, message in enumerate(messages) if message.role == "user"]
     if turns_before is None:
         # Only a session that never heard this text tells anything without a number to count from.
@@ -89,7 +92,7 @@ def _by_text(messages: Sequence[Message], failures: Mapping[str, str], text: str
         return Finding(Verdict.FAILED, reason=failures[named])
     answer = messages[at + 1] if at + 1 < len(messages) else None
     if answer is not None and answer.role == "assistant":
-        return Finding(Verdict.COMPLETE, answer)
+        return Finding(Verdict.COMPLETE, answer, told=conversation.turns.get(named, ()))
     return Finding(Verdict.RUNNING)
 
 
@@ -136,7 +139,7 @@ class LostTurn:
                 raise self._in_doubt(Verdict.UNREADABLE) from self.error
             verdict = finding.verdict
             if finding.answer is not None:
-                return (yield from self._deliver(finding.answer))
+                return (yield from self._deliver(finding.answer, finding.told))
             if verdict is Verdict.FAILED:
                 self.turn.apply(Failed(finding.reason))
             if verdict is Verdict.INDISTINCT:
@@ -166,10 +169,10 @@ class LostTurn:
             raise self._in_doubt(Verdict.UNREADABLE) from self.error
         return search(history, text=self.text, signal_id=self.turn.signal_id, turns_before=self.turns_before)
 
-    def _deliver(self, answer: Message) -> Flow[DoneEvent]:
+    def _deliver(self, answer: Message, told: Sequence[TurnEvent]) -> Flow[DoneEvent]:
         if self.turn.phase in (Phase.NOT_SENT, Phase.SENT):
             yield Accepted()
-        *before, done = self.turn.recover(answer)
+        *before, done = self.turn.recover(answer, told)
         for shown in before:
             yield Emit(shown)
         assert isinstance(done, DoneEvent)

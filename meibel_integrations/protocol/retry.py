@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from meibel_integrations.config import RetryPolicy
 from meibel_integrations.errors import MeibelIntegrationError, NotSentError, RateLimitError, ServerError, TransportError
+from meibel_integrations.protocol.lenient_json import mapping, number
 
 __all__ = ["backoff", "retry_after", "wait_before_retry"]
+
+
+_YEAR_2001 = 1e9
 
 
 def wait_before_retry(
@@ -44,15 +49,29 @@ def backoff(attempt: int, policy: RetryPolicy, jitter: float) -> float:
     return float(min(policy.base * 2**attempt, policy.cap) * (1 - 0.25 * jitter))
 
 
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The wait that the service asks for, in seconds: ``retry-after-ms``, or ``Retry-After`` as seconds or a date."""
-    milliseconds = _number(headers.get("retry-after-ms"))
+def retry_after(headers: Mapping[str, str], now: datetime, body: Any = None) -> float | None:
+    """The wait that the service asks for, in seconds: ``retry-after-ms``, ``Retry-After`` as seconds or a date, the
+    body's ``retry_after``, or ``X-RateLimit-Reset``, which is documented as epoch seconds."""
+    milliseconds = _wait(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
     raw = headers.get("retry-after")
-    seconds = _number(raw)
-    if seconds is not None or raw is None:
+    seconds = _wait(raw)
+    if seconds is None and raw is not None:
+        seconds = _until_date(raw, now)
+    if seconds is not None:
         return seconds
+    for place in (body, mapping(body).get("error"), mapping(body).get("detail")):
+        seconds = _wait(mapping(place).get("retry_after"))
+        if seconds is not None:
+            return seconds
+    reset = _wait(headers.get("x-ratelimit-reset"))
+    if reset is None or reset < _YEAR_2001:  # some services count the seconds from now
+        return reset
+    return max(reset - now.timestamp(), 0.0)
+
+
+def _until_date(raw: str, now: datetime) -> float | None:
     try:
         date = parsedate_to_datetime(raw)
     except ValueError:
@@ -61,9 +80,6 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     return max((date - now).total_seconds(), 0.0)
 
 
-def _number(raw: str | None) -> float | None:
-    try:
-        found = float(raw or "")
-    except ValueError:
-        return None
-    return found if 0 <= found < float("inf") else None
+def _wait(raw: Any) -> float | None:
+    found = number(raw)
+    return found if found is not None and found >= 0 else None

@@ -101,7 +101,7 @@ class Service(Generic[D]):
         error = _api_error(request, head, raw, self._hint(status))
         if isinstance(error, errors.RateLimitError):
             now: datetime = yield NOW
-            error.retry_after = retry_after(head.headers, now)
+            error.retry_after = retry_after(head.headers, now, error.body)
         return error
 
     def _hint(self, status: int) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from meibel_integrations.models import Message, Session, Usage
 from meibel_integrations.protocol.agents import AgentRef, SessionOptions
 from meibel_integrations.protocol.commands import Emit, Flow
 from meibel_integrations.protocol.dialects.interface import Dialect, Page
+from meibel_integrations.protocol.events import TurnEvent
 from meibel_integrations.protocol.lenient_json import mapping
 from meibel_integrations.protocol.requests import Request
 from meibel_integrations.protocol.service import Service
@@ -90,17 +91,20 @@ def get_history(service: Service[Dialect], session_id: str, *, include_tools: bo
 
 @dataclass(frozen=True, slots=True)
 class SessionHistory:
-    """What was said in a session: the user's and the agent's messages in order, and the reasons of the turns that
-    failed, where the history tells them (by signal, or ``#`` and the turn's place from 0)."""
+    """What was said in a session: the user's and the agent's messages in order; and where the history tells them, by
+    signal, or by ``#`` and the turn's place from 0, the reasons of the turns that failed, and the events of each turn
+    as its stream would have told them."""
 
     messages: list[Message]
     failures: Mapping[str, str]
+    turns: Mapping[str, Sequence[TurnEvent]] = field(default_factory=dict)
 
 
 def read_session_history(service: Service[Dialect], session_id: str) -> Flow[SessionHistory]:
     """A session's messages and failures, by one request."""
     body = yield from service.fetch(service.dialect.get_history(session_id))
-    return SessionHistory(_spoken(service.dialect.read_history(body)), service.dialect.read_failures(body))
+    dialect = service.dialect
+    return SessionHistory(_spoken(dialect.read_history(body)), dialect.read_failures(body), dialect.read_turns(body))
 
 
 def _spoken(messages: list[Message]) -> list[Message]:

@@ -42,18 +42,18 @@ TEXT = "You said: hello. Zebras have stripes."
 def comparable(message: AIMessage) -> dict[str, Any]:
     """A message without what belongs to one call alone."""
     metadata = {k: v for k, v in message.response_metadata.items() if k not in ("session_id", "signal_id")}
-    shown = {"kwargs": message.additional_kwargs, "blocks": message.content_blocks}
+    shown = {"kwargs": message.additional_kwargs, "blocks": message.content_blocks, "metadata": metadata}
     return {
         "text": message.text,
-        "metadata": metadata,
         "usage": message.usage_metadata,
         **unnumbered(shown),
     }
 
 
 def unnumbered(shown: Any) -> Any:
-    """The local service names the call that tells LlamaCloud's sources after the turn."""
-    return json.loads(re.sub(r'sources-[^"_]+', "sources", json.dumps(shown)))
+    """The local service names the call that tells LlamaCloud's sources after the turn; times are each call's own."""
+    named = re.sub(r'sources-[^"_]+', "sources", json.dumps(shown))
+    return json.loads(re.sub(r'"(timestamp|duration_ms)": ("[^"]*"|[\d.]+)', r'"\1": 0', named))
 
 
 async def everything(model: HostedChatModel, messages: Any, **options: Any) -> AIMessage:

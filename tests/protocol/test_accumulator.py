@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -74,10 +75,20 @@ def test_what_nobody_knows_is_passed_on_and_breaks_nothing() -> None:
 
 
 def test_missing_fields_are_missing_and_no_more() -> None:
-    shown, reply = fold([v2_event("connected"), v2_event("partial_response"), v2_event("completion")])
-    assert [e.type for e in shown] == ["connected", "done"]
+    shown, reply = fold([v2_event("connected"), v2_event("partial_response"), guide_event(type="done", message="x")])
+    assert [e.type for e in shown] == ["connected", "content", "done"]
     assert reply is not None
-    assert (reply.message, reply.citations, reply.sources, reply.usage, reply.signal_id) == ("", [], [], None, None)
+    assert (reply.message, reply.citations, reply.sources, reply.usage, reply.signal_id) == ("x", [], [], None, None)
+
+
+@pytest.mark.parametrize("end", [{}, {"data": {"message": "", "clean_message": None}}])
+def test_an_answer_without_text_is_none_unless_it_brings_something_else(end: dict[str, Any]) -> None:
+    with pytest.raises(StreamInterrupted, match="holds no text"):
+        fold([v2_event("connected"), v2_event("completion", **end)])
+    artifacts = [{"artifact_id": "i", "filename": "chart.png", "mime_type": "image/png"}]
+    _, reply = fold([v2_event("completion", data={"message": "", "artifacts": artifacts})])
+    assert reply is not None
+    assert (reply.message, reply.artifacts[0].filename) == ("", "chart.png")
 
 
 def test_nothing_counts_after_the_end() -> None:

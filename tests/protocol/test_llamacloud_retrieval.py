@@ -47,6 +47,8 @@ def test_a_passage_of_the_retrieval_api() -> None:
         "file_name": "q4.pdf",
         "url": "https://x.test/q4",
         "year": 2026,
+        "tags": ["a"],
+        "chunk_token_count": 4,
         "chunk_index": 3,
         "chunk_start_char": 10,
         "chunk_end_char": 23,
@@ -130,3 +132,22 @@ def test_what_does_not_look_like_passages_gives_no_sources(result: Any) -> None:
 def test_no_result_breaks_the_reader(value: Any) -> None:
     for result in (value, [value], {"results": [value]}, [{"content": "x", "metadata": value, "static_fields": value}]):
         assert all(source.origin == "retrieved" for source in read(result))
+
+
+@pytest.mark.parametrize(
+    ("tool", "result", "found"),
+    [
+        ("find", [{"file_id": "f-1", "file_name": "q4.pdf"}], ("q4.pdf", "f-1", None, {})),
+        (
+            "grep",
+            [{"content": "grew", "start_char": 8, "end_char": 12}],
+            ("", None, "grew", {"start_char": 8, "end_char": 12}),
+        ),
+        ("read", {"content": "Revenue grew."}, ("", None, "Revenue grew.", {})),
+        ("read", '{"content": "x", "file_id": "f", "file_name": "n"}', ("n", "f", "x", {})),
+    ],
+)
+def test_the_other_tools_of_an_index_give_sources(tool: str, result: Any, found: tuple[Any, ...]) -> None:
+    (source,) = read_retrieved(result, tool_name=tool, image=None)
+    assert (source.title, source.data_element_id, source.snippet, source.metadata) == found
+    assert (source.tool_name, source.origin) == (tool, "retrieved")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meibel_integrations.protocol.text import Partials, TextAccumulator
+from meibel_integrations.protocol.text import Partials, PartialsReading, TextAccumulator
 
 # Few letters, so that deltas often look like snapshots and the other way round.
 PIECES = st.lists(st.text(alphabet="ab ", max_size=4), max_size=12)
@@ -136,3 +136,145 @@ def test_snapshots_make_a_lost_piece_good() -> None:
     text.partial("a")
     text.lose()
     assert text.partial("abc") == "bc"
+
+
+# Few characters again, but pieces long enough to count as evidence.
+LONG = st.lists(st.text(alphabet="ab ", min_size=5, max_size=12), min_size=1, max_size=8)
+
+
+def imitates_twice(pieces: list[str]) -> bool:
+    """Whether deltas look like snapshots twice in a row, as the rule for snapshots has it; repetitions count neither
+    way."""
+    row, before = 0, ""
+    for piece in filter(None, pieces):
+        if before and not piece.startswith(before):
+            return False  # from here on they are known
+        row += bool(before.strip()) and len(piece) > len(before)
+        if row >= 2 and len("".join(piece.split())) >= 8:
+            return True
+        before = piece
+    return False
+
+
+@given(PIECES | LONG)
+def test_what_is_shown_of_deltas_is_their_sum_unless_they_imitate_snapshots_twice(pieces: list[str]) -> None:
+    text = TextAccumulator()
+    live = "".join(map(text.partial, pieces))
+    end = text.finish(["".join(pieces)])
+    assert end.text == "".join(pieces), "the completion's text always stands"
+    if not imitates_twice(pieces):
+        assert end.agreed
+        assert live + end.rest == "".join(pieces)
+
+
+@given(st.lists(st.text(alphabet="ab ", max_size=12), max_size=8), st.sampled_from([None, "delta", "snapshot"]))
+def test_what_is_shown_of_snapshots_is_the_newest_one(pieces: list[str], proven: PartialsReading | None) -> None:
+    text = TextAccumulator(proven=proven)
+    live = "".join(map(text.partial, accumulate(pieces)))
+    rest, whole, agreed = text.finish(["".join(pieces)])
+    assert agreed
+    assert live + rest == whole == "".join(pieces)
+
+
+@given(st.lists(LONG, min_size=1, max_size=4), st.sampled_from(["auto", "snapshot"]), st.booleans())
+def test_snapshots_that_start_anew_after_a_tool_are_blocks(
+    blocks: list[list[str]], partials: Partials, known: bool
+) -> None:
+    blocks = [["See:", *block] for block in blocks]
+    text = TextAccumulator(partials, "snapshot" if known else None)
+    live = ""
+    for block in blocks:
+        live += "".join(map(text.partial, accumulate(block)))
+        text.after_tool()
+    whole = "\n\n".join(map("".join, blocks))
+    rest, said, agreed = text.finish([whole])
+    assert agreed
+    assert live + rest == said == whole
+    if known or partials == "snapshot":
+        assert not rest
+
+
+@given(PIECES)
+def test_deltas_go_on_behind_a_tool(pieces: list[str]) -> None:
+    text = TextAccumulator()
+    live = text.partial("First I look.") + text.partial("And then: ")
+    text.after_tool()
+    live += "".join(map(text.partial, pieces))
+    assert live + text.finish([]).rest == "First I look.And then: " + "".join(pieces)
+
+
+def test_two_strict_extensions_decide_for_snapshots() -> None:
+    text = TextAccumulator()
+    assert [text.partial(p) for p in ["The", "The answer", "The answer is", "The answer is 4"]] == [
+        "The",
+        "",
+        " answer is",
+        " 4",
+    ]
+    assert text.finish(["The answer is 4."]) == (".", "The answer is 4.", True)
+    assert text.proven is None, "the completion is none of the pieces"
+    text = TextAccumulator()
+    for piece in ["The", "The answer", "The answer is 4"]:
+        text.partial(piece)
+    text.finish(["The answer is 4"])
+    assert text.proven == "snapshot"
+
+
+def test_a_piece_may_name_what_it_is() -> None:
+    text = TextAccumulator()
+    assert [text.partial("The", "snapshot"), text.partial("The end", "snapshot")] == ["The", " end"]
+    text = TextAccumulator()
+    assert [text.partial("a"), text.partial("ab"), text.partial("abc", "delta")] == ["a", "", "ababc"]
+    text = TextAccumulator("delta")
+    assert [text.partial("a", "snapshot"), text.partial("ab", "snapshot")] == ["a", "ab"], "the caller knows better"
+
+
+def test_what_was_proven_before_is_unlearned() -> None:
+    text = TextAccumulator(proven="snapshot")
+    assert [text.partial(p) for p in ["The", " answer", " is"]] == ["The", " answer", " is"]
+    assert text.proven == "delta"
+
+
+def test_snapshots_that_start_anew_without_a_tool_are_a_block_once_they_are_known() -> None:
+    text = TextAccumulator()
+    pieces = ["Let me", "Let me look", "Let me look.", "The", "The sky"]
+    assert "".join(map(text.partial, pieces)) == "Let me look.\n\nThe sky"
+
+
+def test_a_snapshot_that_changes_what_was_shown_adds_its_end() -> None:
+    text = TextAccumulator("snapshot")
+    assert [text.partial(p) for p in ["The cat sat", "The cat", "The dog sat", "The dog sat on"]] == [
+        "The cat sat",
+        "",
+        "",
+        " on",
+    ]
+    assert text.finish(["The dog sat on."]) == ("", "The dog sat on.", False)
+
+
+@given(
+    PIECES.filter(lambda pieces: bool("".join(pieces).strip())), st.text(" \n", max_size=3), st.text(" \n", max_size=3)
+)
+def test_white_space_at_the_edges_is_no_difference(pieces: list[str], before: str, after: str) -> None:
+    text = TextAccumulator("delta")
+    for piece in pieces:
+        text.partial(piece)
+    whole = before + "".join(pieces).strip() + after
+    end = text.finish([whole])
+    assert (end.text, end.agreed) == (whole, True)
+    assert (text.text + end.rest).strip() == whole.strip()
+
+
+@pytest.mark.parametrize("nothing", [[""], [" \n"], []])
+def test_an_empty_completion_corrects_nothing(nothing: list[str]) -> None:
+    text = TextAccumulator()
+    text.delta("Yes.")
+    assert text.finish(nothing) == ("", "Yes.", True)
+
+
+def test_a_whole_block_corrects_its_deltas_but_not_what_was_shown() -> None:
+    text = TextAccumulator()
+    shown = [text.delta("Nine."), text.block("Ten."), text.delta("Yes"), text.block("Yes."), text.block("")]
+    assert shown == ["Nine.", "", "\n\nYes", ".", ""]
+    assert text.text == "Nine.\n\nYes."
+    assert text.finish([]) == ("", "Ten.\n\nYes.", False)

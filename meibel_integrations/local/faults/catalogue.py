@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["FAULTS", "Fault", "FaultName", "Faults"]
+__all__ = ["FAULTS", "VARIANTS", "Fault", "FaultName", "Faults"]
 
 FaultName = Literal[
     "reset_before_head",
@@ -33,6 +33,16 @@ FaultName = Literal[
     "error_event",
     "huge_event",
     "endless",
+    "snapshots",
+    "json_text",
+    "nested_events",
+    "upper_case",
+    "repeated_events",
+    "done_marker",
+    "no_completion",
+    "empty_completion",
+    "trimmed_completion",
+    "ndjson",
 ]
 
 FAULTS: dict[FaultName, str] = {
@@ -55,19 +65,43 @@ FAULTS: dict[FaultName, str] = {
     "error_event": "the stream ends with an error event",
     "huge_event": "one event of the stream has 10 MB",
     "endless": "the stream goes on with comments until the client leaves",
+    "snapshots": "each partial text is everything so far, not the new text alone",
+    "json_text": "the data of each event is JSON text inside of JSON",
+    "nested_events": "each event is {event, data} inside of its data",
+    "upper_case": "the kinds of the events are in upper case",
+    "repeated_events": "each event comes twice",
+    "done_marker": "the stream ends with data: [DONE] behind the completion",
+    "no_completion": "data: [DONE] comes in place of the completion",
+    "empty_completion": "the completion has no text",
+    "trimmed_completion": "the completion's text is without its last character",
+    "ndjson": "the stream is JSON, one object a line",
 }
 
-OF_STREAMS: frozenset[FaultName] = frozenset(
+VARIANTS: frozenset[FaultName] = frozenset(
     {
-        "cut_after_connected",
-        "cut_inside_delta",
-        "cut_inside_character",
-        "no_blank_line",
-        "error_event",
-        "huge_event",
-        "endless",
+        "snapshots",
+        "json_text",
+        "nested_events",
+        "upper_case",
+        "repeated_events",
+        "done_marker",
+        "no_completion",
+        "empty_completion",
+        "trimmed_completion",
+        "ndjson",
     }
 )
+"""Nothing breaks: the answer comes in another form, which the documents do not exclude."""
+
+OF_STREAMS: frozenset[FaultName] = VARIANTS | {
+    "cut_after_connected",
+    "cut_inside_delta",
+    "cut_inside_character",
+    "no_blank_line",
+    "error_event",
+    "huge_event",
+    "endless",
+}
 """They wait for a streamed turn."""
 
 INSTEAD: frozenset[FaultName] = frozenset(

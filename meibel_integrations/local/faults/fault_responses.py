@@ -14,7 +14,8 @@ from typing import NoReturn, Protocol
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from meibel_integrations.local.faults.catalogue import Fault, FaultName
+from meibel_integrations.local.faults.catalogue import VARIANTS, Fault, FaultName
+from meibel_integrations.local.faults.variants import in_another_form
 from meibel_integrations.protocol.sse import encode_comment, encode_event
 
 __all__ = ["CONNECTION", "BreakableConnection", "broken"]
@@ -92,6 +93,8 @@ class _Broken(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._answer
         headers = dict(answer.headers.items())
+        if self._fault.fault == "ndjson":
+            headers["content-type"] = "application/x-ndjson"
         if self._fault.fault in _REWRITTEN:
             headers.pop("content-length", None)
         if self._fault.fault in ("truncated_gzip", "gzip_bomb"):
@@ -241,6 +244,10 @@ async def _error_event(pieces: _Pieces) -> AsyncIterator[bytes]:
         yield pieces.failure("a fault that was asked for") if struck else event
 
 
+def _another_form(pieces: _Pieces) -> AsyncIterator[bytes]:
+    return in_another_form(pieces.fault.fault, pieces.chunks())
+
+
 async def _endless(pieces: _Pieces) -> AsyncIterator[bytes]:
     async for event, struck in _struck(pieces):
         if not struck:
@@ -264,5 +271,6 @@ _BREAKING: dict[FaultName, Callable[[_Pieces], AsyncIterator[bytes]]] = {
     "error_event": _error_event,
     "huge_event": _huge_event,
     "endless": _endless,
+    **dict.fromkeys(VARIANTS, _another_form),
 }
 _REWRITTEN = frozenset({"truncated_gzip", "gzip_bomb", "invalid_json"})

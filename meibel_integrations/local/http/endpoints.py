@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from meibel_integrations.local.context import LocalContext
+from meibel_integrations.local.faults.catalogue import Fault
 from meibel_integrations.local.faults.fault_responses import broken
 from meibel_integrations.local.http.refusals import not_found, refuse
 from meibel_integrations.local.request_log import RequestEntry
@@ -82,6 +83,8 @@ def breakable(context: LocalContext, endpoint: Endpoint, wire: StreamWire, *, st
 
     async def handle(request: Request, tenant: str) -> Response:
         fault = context.faults.take(tenant, streamed=streamed)
+        if fault is None and streamed and context.snapshots and wire is context.wire:
+            fault = Fault(fault="snapshots")
         if fault is None:
             return await endpoint(request, tenant)
         answer = await endpoint(request, tenant) if fault.turn_runs else None

@@ -32,6 +32,7 @@ def meibel_routes(context: LocalContext) -> list[Route]:
     chat_stream = breakable(context, routes.chat_stream, context.wire, streamed=True)
     return [
         Route(f"{BASE_PATH}/agents", keyed(routes.list_agents), methods=["GET"]),
+        Route(f"{BASE_PATH}/agents/", keyed(routes.list_agents), methods=["GET"]),
         # Before the routes by id: "name" is a word of the path there, not an agent's id.
         Route(f"{BASE_PATH}/agents/name/{{name}}/sessions", keyed(routes.create_by_name), methods=["POST"]),
         Route(f"{BASE_PATH}/agents/{{agent_id}}", keyed(routes.get_agent), methods=["GET"]),

@@ -27,7 +27,9 @@ class GuideWire:
     # Sessions
 
     def created(self, session: SessionRow) -> dict[str, Any]:
-        return {"id": session.session_id, "agent_id": session.agent_id, "created_at": session.created_at}
+        """The guide shows ``id``; ``session_id`` is what the v2 SDK reads."""
+        names = {"id": session.session_id, "session_id": session.session_id}
+        return {**names, "agent_id": session.agent_id, "created_at": session.created_at}
 
     def history(self, record: SessionRecord) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []

@@ -49,7 +49,7 @@ class Dialect(Protocol):
     """The provider's name as the adapters show it (``model_provider``)."""
     default_base_url: str
     base_url_variable: str
-    key_variable: str
+    key_variables: tuple[str, ...]
 
     def key_header(self, key: str) -> Mapping[str, str]:
         """The header that carries the key."""
@@ -66,7 +66,8 @@ class Dialect(Protocol):
     def stream_turn(self, turn: TurnRequest) -> Request: ...
 
     def decode(self, event: SSEEvent) -> TurnEvent:
-        """Decodes one event of a turn's stream; never fails."""
+        """Decodes one event of a turn's stream; never fails. The type ``""`` stands for a JSON
+        document that is the whole response."""
 
     def get_session(self, session_id: str) -> Request: ...
 
@@ -83,3 +84,7 @@ class Dialect(Protocol):
     def read_failures(self, body: Any) -> Mapping[str, str]:
         """The reasons of turns that failed, where a session's history tells them: by signal, or on a wire without
         signals by ``#`` and the turn's place in the session, counted from 0."""
+
+    def read_turns(self, body: Any) -> Mapping[str, Sequence[TurnEvent]]:
+        """What a session's history tells of its turns besides their messages, as their streams would have told it;
+        by the same names."""

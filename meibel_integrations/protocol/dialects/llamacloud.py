@@ -5,7 +5,7 @@ Facts that neither tells are assumed and marked so here; nothing was checked aga
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from meibel_integrations.errors import InvalidInputError, ProtocolError
@@ -17,7 +17,7 @@ from meibel_integrations.protocol.dialects.llamacloud_retrieval import read_retr
 from meibel_integrations.protocol.lenient_json import mapping, mappings, text
 from meibel_integrations.protocol.requests import EVENT_STREAM, Request, path
 from meibel_integrations.protocol.sse import SSEEvent
-from meibel_integrations.protocol.text import BLOCK_SEPARATOR
+from meibel_integrations.protocol.text import TextAccumulator
 
 __all__ = ["MAX_INDEXES", "MAX_PROMPT_CHARS", "LlamaCloudDialect", "checked_indexes"]
 
@@ -38,7 +38,7 @@ class LlamaCloudDialect:
     name = "llamacloud"
     default_base_url = "https://api.cloud.llamaindex.ai"
     base_url_variable = "LLAMA_CLOUD_BASE_URL"
-    key_variable = "LLAMA_CLOUD_API_KEY"
+    key_variables: tuple[str, ...] = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
 
     def __init__(
         self,
@@ -124,6 +124,7 @@ class LlamaCloudDialect:
             index_ids=[i for i in bound if isinstance(i, str)] if isinstance(bound, list) else None,
             job_metadata=job if isinstance(job, dict) else None,
             events=[dict(event) for event in mappings(body.get("events"))],
+            extra=lenient_json.leftover(body, _SESSION_FIELDS),
         )
 
     def read_sessions(self, body: Any, cursor: str | None) -> Page:
@@ -146,23 +147,32 @@ class LlamaCloudDialect:
         for turn in _turns(body):
             found.append(Message(role="user", message=turn.asked))
             if turn.complete:
-                found.append(Message(role="assistant", message=BLOCK_SEPARATOR.join(turn.blocks)))
+                found.append(Message(role="assistant", message=turn.text.finish([]).text))
         return found
 
     def read_failures(self, body: Any) -> Mapping[str, str]:
         return {f"#{place}": turn.error for place, turn in enumerate(_turns(body)) if turn.error is not None}
 
+    def read_turns(self, body: Any) -> Mapping[str, Sequence[events.TurnEvent]]:
+        """The history holds a turn's own events."""
+        return {f"#{place}": turn.events for place, turn in enumerate(_turns(body)) if turn.complete}
+
     def decode(self, event: SSEEvent) -> events.TurnEvent:
         """The payload's ``type`` tells the kind; ``event:`` says only whether it is a delta or a whole event."""
         try:
-            data = lenient_json.parse(event.data)
+            data, clean = lenient_json.parse_text(event.data)
         except ValueError:
+            if event.data.strip() == "[DONE]":
+                return events.Ended(event.data)
+            if event.type.lower() == "error":
+                return events.Failed(event.data, data=event.data)
             return events.Undecodable(event.type, event.data)
-        if not isinstance(data, dict):
-            return events.Unknown(event.type, data)
-        kind = text(data.get("type")) or event.type
-        read = _READERS.get(kind)
-        return events.Unknown(kind, data) if read is None else read(data)
+        found = _decoded(event.type, data)
+        if data is not clean:
+            if not isinstance(found, events.TextReceived | events.ThinkingReceived):
+                return _decoded(event.type, clean)
+            found.data = clean
+        return found
 
 
 def checked_indexes(index_ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -179,12 +189,19 @@ def checked_indexes(index_ids: tuple[str, ...]) -> tuple[str, ...]:
     return index_ids
 
 
+_SESSION_FIELDS = frozenset(
+    {"session_id", "id", "last_updated_at", "generated_title", "shared_access", "index_ids", "job_metadata", "events"}
+)
+
+
 class _HistoryTurn:
-    """One turn of a session's events: from ``user_input`` to ``stop``."""
+    """One turn of a session's events: from ``user_input`` to ``stop``. Its text may be there whole, as deltas only, or
+    as both, as in a stream."""
 
     def __init__(self, asked: str) -> None:
         self.asked = asked
-        self.blocks: list[str] = []
+        self.text = TextAccumulator()
+        self.events: list[events.TurnEvent] = []
         self.complete = False
         self.error: str | None = None
 
@@ -195,14 +212,39 @@ def _turns(body: Any) -> list[_HistoryTurn]:
         kind, content = event.get("type"), text(event.get("content")) or ""
         if kind == "user_input":
             found.append(_HistoryTurn(content))
-        elif found and kind == "text":
-            found[-1].blocks.append(content)
-        elif found and kind == "stop":
-            if event.get("is_error"):
-                found[-1].error = lenient_json.error_message(event)
-            else:
-                found[-1].complete = True
+            continue
+        if not found:
+            continue
+        turn, read = found[-1], _READERS.get(str(kind))
+        if kind == "text_delta":
+            turn.text.delta(content)
+        elif kind == "text":
+            turn.text.block(content)
+        elif read is not None:
+            told = read(event)
+            turn.events.append(told)
+            if isinstance(told, events.Failed):
+                turn.error = told.message
+            turn.complete = turn.complete or isinstance(told, events.Completed)
     return found
+
+
+def _decoded(kind: str, data: Any) -> events.TurnEvent:
+    if isinstance(data, str) and data.lstrip().startswith("{"):
+        try:
+            data = lenient_json.parse(data)
+        except ValueError:
+            return events.Undecodable(kind, data)
+    if not isinstance(data, dict):
+        said = data if isinstance(data, str) else ""
+        return events.Failed(said, data=data) if kind.lower() == "error" else events.Unknown(kind, data)
+    if "event" in data and isinstance(data.get("data"), dict | str) and "type" not in data:
+        return _decoded(text(data["event"]) or kind, data["data"])
+    kind = text(data.get("type")) or kind
+    read = _READERS.get(kind) or _READERS.get(kind.lower())
+    if read is None and kind in ("message", "") and lenient_json.error_message(data):
+        read = _failed
+    return events.Unknown(kind, data) if read is None else read(data)
 
 
 # Readers of the stream's events
@@ -232,14 +274,23 @@ def _warned(data: Mapping[str, Any]) -> events.TurnEvent:
     return events.Warned(said, data)
 
 
+def _failed(data: Mapping[str, Any]) -> events.TurnEvent:
+    """An error event is not documented; ``stop`` tells failures."""
+    return events.Failed(lenient_json.error_message(data), data=data)
+
+
 def _stopped(data: Mapping[str, Any]) -> events.TurnEvent:
     """The end of a turn. Whether ``usage`` counts the turn or the session is not documented; it is passed on."""
-    if data.get("is_error"):
-        return events.Failed(lenient_json.error_message(data), data=data)
+    if data.get("is_error") or lenient_json.error_message({"error": data.get("error")}):
+        return _failed(data)
     skipped = [i for i in lenient_json.sequence(data.get("skipped_index_ids")) if isinstance(i, str)]
     warnings = [f"These indexes could not be queried: {', '.join(skipped)}."] if skipped else []
     return events.Completed(
-        usage=lenient_json.usage(data.get("usage")), warnings=warnings, skipped_index_ids=skipped, data=data
+        usage=lenient_json.usage(data.get("usage")),
+        warnings=warnings,
+        skipped_index_ids=skipped,
+        extra=lenient_json.leftover(data, ("type", "is_error", "error", "usage", "skipped_index_ids")),
+        data=data,
     )
 
 
@@ -253,4 +304,5 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], events.TurnEvent]] = {
     "tool_result": _tool_returned,
     "warning": _warned,
     "stop": _stopped,
+    "error": _failed,
 }

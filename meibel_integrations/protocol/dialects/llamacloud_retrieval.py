@@ -1,7 +1,9 @@
 """Sources out of what a retrieval tool returned.
 
 The result of a tool of LlamaCloud's chat agent is not typed. What looks like the retrieval API's answer is read, as an
-object, a list or JSON text; anything else stays raw in the tool's result.
+object, a list or JSON text, and so are the shapes that the SDK has for Index v2's other tools: ``find`` lists
+``{file_id, file_name}``, ``grep`` lists ``{content, start_char, end_char}``, and ``read`` returns ``{content}``.
+Anything else stays raw in the tool's result.
 """
 
 from __future__ import annotations
@@ -16,6 +18,14 @@ __all__ = ["read_retrieved"]
 
 _LISTS = ("results", "items", "nodes", "retrieval_nodes")
 _TITLES = ("title", "file_name", "filename", "name")
+_NUMBERS = (
+    "chunk_index",
+    "chunk_start_char",
+    "chunk_end_char",
+    "chunk_token_count",
+    "page_range_start",
+    "page_range_end",
+)
 _URLS = ("url", "source_url", "web_url")
 
 
@@ -27,7 +37,7 @@ def read_retrieved(result: Any, *, tool_name: str | None, image: Mapping[str, An
         except ValueError:
             return []
     if isinstance(result, dict):
-        result = next((result[key] for key in _LISTS if isinstance(result.get(key), list)), None)
+        result = next((result[key] for key in _LISTS if isinstance(result.get(key), list)), [result])
     found = [_source(item, tool_name, image) for item in mappings(result)]
     return [source for source in found if source is not None]
 
@@ -45,11 +55,12 @@ def _source(item: Mapping[str, Any], tool_name: str | None, image: Mapping[str, 
         return None  # a title alone is what any tool may return
     score = number(item.get("rerank_score"))
     kept: dict[str, Any] = {
-        key: value for key, value in metadata.items() if isinstance(value, str | int | float | bool)
+        key: value for key, value in metadata.items() if isinstance(value, str | int | float | bool | list)
     }
-    for key in ("chunk_index", "chunk_start_char", "chunk_end_char", "page_range_start", "page_range_end"):
-        if (value := integer(fields.get(key))) is not None:
-            kept[key] = value
+    for place, names in ((fields, _NUMBERS), (item, ("start_char", "end_char"))):
+        for key in names:
+            if (value := integer(place.get(key))) is not None:
+                kept[key] = value
     attachments = fields.get("attachments")
     if isinstance(attachments, list) and attachments:
         kept["attachments"] = attachments

@@ -15,7 +15,7 @@ from meibel_integrations.config import Timeouts
 from meibel_integrations.langchain import ChatMeibel
 from meibel_integrations.llamaindex import MeibelChatEngine
 from meibel_integrations.local import Delta, Done, LocalMeibel, ScriptedAnswerer
-from meibel_integrations.local.faults.catalogue import FAULTS, INSTEAD, OF_STREAMS, FaultName
+from meibel_integrations.local.faults.catalogue import FAULTS, INSTEAD, OF_STREAMS, VARIANTS, FaultName
 from tests.local.conftest import Api
 from tests.support.clock import FakeClock
 
@@ -23,7 +23,8 @@ Start = Callable[..., LocalMeibel]
 MakeApi = Callable[..., Api]
 PIECES = ["Zürich lies ", "at the end ", "of its lake ", "🦢."]
 TEXT = "".join(PIECES)
-NAMES: tuple[FaultName, ...] = get_args(FaultName)
+NAMES: tuple[FaultName, ...] = tuple(name for name in get_args(FaultName) if name not in VARIANTS)
+"""What breaks something; the other forms of an answer have a suite of their own."""
 RUNS = [name for name in NAMES if name not in ("too_many_requests", "redirect")]
 
 
@@ -42,7 +43,7 @@ def turns_of(local: LocalMeibel) -> list[str]:
 
 
 def test_there_is_a_word_for_each() -> None:
-    assert set(FAULTS) == set(NAMES)
+    assert set(FAULTS) == set(get_args(FaultName))
     assert all(FAULTS.values())
     assert not INSTEAD & OF_STREAMS
 
