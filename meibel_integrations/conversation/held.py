@@ -20,7 +20,8 @@ from meibel_integrations.conversation.messages import (
     without_system,
 )
 from meibel_integrations.conversation.options import RunOptions, Target
-from meibel_integrations.conversation.run import ConversationRun, RunResult
+from meibel_integrations.conversation.results import RunResult
+from meibel_integrations.conversation.run import ConversationRun
 from meibel_integrations.ledgers import interface
 from meibel_integrations.ledgers.entry import SessionBook
 from meibel_integrations.ledgers.interface import SessionState

@@ -101,12 +101,14 @@ class Anchor:
         marker: what names the answer there (``ledgers.interface.head_marker``).
         lineage: how it came about; ``None`` for answers that were read from the server, which are trusted.
         agent: whom the answer names.
+        after_an_edit: whether its session was begun because an earlier answer was edited.
     """
 
     session_id: str
     marker: str
     lineage: Lineage | None = None
     agent: AgentRef = NOBODY
+    after_an_edit: bool = False
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], *, provider: str, agent: AgentRef | None) -> Anchor | None:
@@ -122,7 +124,8 @@ class Anchor:
             return None
         id_, name = metadata.get("agent_id"), metadata.get("agent_name")
         named = AgentRef(id_ if isinstance(id_, str) else None, name if isinstance(name, str) else None)
-        return cls(session_id, marker, lineage, named)
+        after_an_edit = metadata.get("continuity_reason") == Divergence.EDITED_ANSWER.value
+        return cls(session_id, marker, lineage, named, after_an_edit)
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -146,12 +149,13 @@ class Walk(NamedTuple):
     whole: bool = False
 
 
-def walk_back(messages: Sequence[NeutralMessage], anchored: int) -> Walk:
+def walk_back(messages: Sequence[NeutralMessage], anchored: int, *, ignore_edited_answers: bool = False) -> Walk:
     """Walks back from the answer at ``anchored``.
 
     Args:
         messages: the conversation without system messages.
         anchored: the index of a message with an anchor.
+        ignore_edited_answers: whether answers whose text was changed match all the same.
     """
     session_id = _anchor(messages[anchored]).session_id
     at = anchored
@@ -159,7 +163,7 @@ def walk_back(messages: Sequence[NeutralMessage], anchored: int) -> Walk:
         lineage = _anchor(messages[at]).lineage
         if lineage is None:
             return Walk(None)
-        if digest(messages[at]) not in lineage.answers:
+        if not ignore_edited_answers and digest(messages[at]) not in lineage.answers:
             return Walk(Divergence.EDITED_ANSWER)
         for expected in reversed(lineage.carried):
             at -= 1

@@ -18,14 +18,22 @@ a session twice forks. It is written for any service; what differs is the dialec
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from meibel_integrations import errors
+from meibel_integrations.client.inputs import File, file_reader
 from meibel_integrations.conversation.lineage import Anchor, Divergence, Lineage
-from meibel_integrations.conversation.messages import NeutralMessage, digest, encode, read_history, without_system
+from meibel_integrations.conversation.messages import (
+    NeutralMessage,
+    digest,
+    encode,
+    read_history,
+    shorten,
+    without_system,
+)
 from meibel_integrations.conversation.options import RunOptions, Target
 from meibel_integrations.conversation.plan import (
     Plan,
@@ -37,13 +45,14 @@ from meibel_integrations.conversation.plan import (
     require_question,
     start_session,
 )
+from meibel_integrations.conversation.results import RunResult
 from meibel_integrations.conversation.settling import until_settled
 from meibel_integrations.ledgers.entry import SessionBook
 from meibel_integrations.ledgers.interface import head_marker
 from meibel_integrations.ledgers.marks import TurnMark
-from meibel_integrations.models import ChatMessageRequest, Reply, Source
+from meibel_integrations.models import ChatMessageRequest, Reply
 from meibel_integrations.protocol import transcript
-from meibel_integrations.protocol.agents import NOBODY, AgentRef
+from meibel_integrations.protocol.agents import NOBODY
 from meibel_integrations.protocol.commands import Emit, Flow
 from meibel_integrations.protocol.dialects.interface import Dialect, TurnRequest
 from meibel_integrations.protocol.requests import FilePart
@@ -51,7 +60,7 @@ from meibel_integrations.protocol.service import Service
 from meibel_integrations.protocol.sessions import create_session, get_history, get_last_usage, has_ended
 from meibel_integrations.protocol.turn import check_turn, stream_turn
 
-__all__ = ["ConversationRun", "RunResult"]
+__all__ = ["ConversationRun"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,54 +68,12 @@ _ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class RunResult:
-    """What came of a call, for the answer's metadata."""
-
-    reply: Reply
-    plan: Plan
-    agent: AgentRef
-    lineage: Lineage
-    ephemeral: bool
-
-    def metadata(self) -> dict[str, Any]:
-        """The answer's metadata: plain JSON, and what later calls find the session by."""
-        reply = self.reply
-        found: dict[str, Any] = {
-            **self.agent.to_json(),
-            "session_id": reply.session_id,
-            "signal_id": reply.signal_id,
-            "finish_reason": reply.finish_reason or "stop",
-            "sources": [source_json(source) for source in reply.sources],
-            "citations": [citation.model_dump() for citation in reply.citations],
-            "follow_up_questions": list(reply.follow_up_questions),
-            "call_to_actions": [action.model_dump() for action in reply.call_to_actions],
-            "artifacts": [artifact.model_dump() for artifact in reply.artifacts],
-            "warnings": list(reply.warnings),
-            "skipped_index_ids": list(reply.skipped_index_ids),
-            "recovered": reply.recovered,
-            "continuity": self.plan.continuity,
-            "continuity_reason": self.plan.reason,
-            "lineage": self.lineage.to_json(),
-        }
-        if self.ephemeral:
-            # no later call may go on here, so the answer names no session
-            for key in ("session_id", "signal_id", "lineage"):
-                found[key] = None
-        return found
-
-
-def source_json(source: Source) -> dict[str, Any]:
-    """A source as a plain dict: its title always, what else the service said, and ``score`` even if unknown."""
-    given: dict[str, Any] = source.model_dump()
-    return {"title": given.pop("title"), **given}
-
-
-@dataclass(frozen=True, slots=True)
 class _Turn:
-    """A plan with its message, which was checked, and the mark in the ledger where a session goes on."""
+    """A plan with its message and files, which were checked, and the mark in the ledger where a session goes on."""
 
     plan: Plan
     body: ChatMessageRequest
+    read_files: Callable[[], Sequence[FilePart]] | None = None
     mark: TurnMark | None = None
 
     @property
@@ -127,7 +94,8 @@ class ConversationRun:
         forked: why the session that the messages belong to cannot go on, where the caller found that out; a new one
             takes its place.
         reason: why the call goes where it goes, where the caller knows better than the plan.
-        read_files: reads the files that ride along; it may block.
+        files: what rides along, besides what is attached to the question.
+        answer_form: how this one answer has to look. It is sent with the turn and is no part of the conversation.
         session_id: the session that answers; set before the turn is sent.
         result: what came of it; set before the ``done`` event is emitted.
     """
@@ -139,7 +107,8 @@ class ConversationRun:
     options: RunOptions
     forked: Divergence | None = None
     reason: str | None = None
-    read_files: Callable[[], Sequence[FilePart]] | None = None
+    files: Sequence[File] = ()
+    answer_form: str | None = None
     session_id: str | None = None
     result: RunResult | None = None
 
@@ -180,7 +149,12 @@ class ConversationRun:
         anchor = self._anchor(at)
         session_id, entry = anchor.session_id, self.book.entry(anchor.session_id)
         ignoring = self.options.on_divergence == "ignore"
-        diverged = None if ignoring else departure(self.messages, at)
+        diverged = None if ignoring else self._departure(at)
+        if diverged is Divergence.EDITED_ANSWER and anchor.after_an_edit:
+            logger.warning(
+                "An answer of the agent was edited for the second time in a row, and each edit begins a new session. "
+                "If middleware does that (it redacts answers, or adds a footer), set edited_answers='continue'."
+            )
         attempts = 0
         while diverged is None:
             state = yield from entry.read()
@@ -229,9 +203,12 @@ class ConversationRun:
             if mark is not None:
                 return dataclasses.replace(turn, mark=mark)
 
+    def _departure(self, at: int) -> Divergence | None:
+        return departure(self.messages, at, ignore_edited_answers=self.options.edited_answers == "continue")
+
     def _require_agreement(self, session_id: str, at: int | None) -> Flow[None]:
         """Raises ``DivergenceError`` unless the list is what a pinned session holds, up to its newest answer."""
-        diverged = None if at is None else departure(self.messages, at)
+        diverged = None if at is None else self._departure(at)
         if diverged is None:
             history = yield from get_history(self.service, session_id)
             if at is not None:
@@ -253,8 +230,8 @@ class ConversationRun:
 
     def _start(self, forked: Divergence | None) -> _Turn:
         reason = {} if self.reason is None else {"reason": self.reason}
-        limit = self.options.max_seed_chars
-        return self._prepared(start_session(self.messages, max_seed_chars=limit, forked=forked, **reason))
+        longest = self.options.max_seed_chars
+        return self._prepared(start_session(self.messages, max_seed_chars=longest, forked=forked, **reason))
 
     def _anchor(self, at: int) -> Anchor:
         anchor = self.messages[at].anchor
@@ -280,7 +257,7 @@ class ConversationRun:
         turn = stream_turn(
             self.service,
             TurnRequest(session_id, prepared.body, agent, self.target.require_all_indexes),
-            read_files=self.read_files,
+            read_files=prepared.read_files,
             partials=options.partials,
             recovery=options.recovery,
             turns_before=None if plan.turn is None else plan.turn - 1,
@@ -301,11 +278,20 @@ class ConversationRun:
         """The turn of a plan.
 
         Raises:
-            InvalidInputError: the message cannot be sent.
+            InvalidInputError: the message, or a file, cannot be sent.
         """
-        options = self.options
+        options, limit = self.options, self.service.dialect.max_prompt_chars
+        messages = list(plan.messages)
+        if self.answer_form is not None:
+            instructions = sum(message.role == "system" for message in messages)
+            messages.insert(instructions, NeutralMessage("system", self.answer_form))
+        kept, omitted = (messages, 0) if limit is None else shorten(messages, limit)
+        plan = dataclasses.replace(plan, messages=tuple(kept), omitted=plan.omitted + omitted)
+        text = encode(plan.messages, omitted=plan.omitted)
+        if limit is not None and len(text) > limit:
+            text = encode(plan.messages)  # better no word of what was left out than no answer
         body = ChatMessageRequest(
-            user_message=encode(plan.messages, omitted=plan.omitted),
+            user_message=text,
             timeout_seconds=options.timeout_seconds,
             include_thinking=options.include_thinking or None,
             include_tool_activity=options.include_tool_activity or None,
@@ -313,16 +299,31 @@ class ConversationRun:
         try:
             check_turn(self.service, body)
         except errors.PromptTooLongError as error:
-            if len(plan.messages) == 1:
-                raise
-            asked = sum(len(message.text) for message in plan.messages if message.role == "user")
-            raise errors.PromptTooLongError(
-                f"{error} It carries instructions or earlier messages besides the question: {len(plan.messages)} "
-                f"messages, {asked:,} characters of them the user's. A session that goes on needs to be sent the "
-                "new question only; continue one, pass a shorter list, or let the oldest messages be left out "
-                f"(max_seed_chars={self.service.dialect.max_prompt_chars})."
-            ) from None
-        return _Turn(plan, body)
+            raise errors.PromptTooLongError(f"{error}{_longest_part(kept)}") from None
+        return _Turn(plan, body, self._file_reader(kept))
+
+    def _file_reader(self, messages: Sequence[NeutralMessage]) -> Callable[[], Sequence[FilePart]] | None:
+        """Reads the files of a turn, once: a turn that is sent again, elsewhere, carries the same."""
+        attached: list[File] = []
+        for message in messages:
+            for attachment in message.attachments:
+                if attachment.content is None:
+                    raise errors.InvalidInputError(attachment.problem or f"A {attachment.kind} cannot be sent.")
+                attached.append((attachment.name, attachment.content))
+        if isinstance(self.files, Sequence) and not isinstance(self.files, str | bytes):
+            attached += self.files
+        elif self.files is not None:
+            raise errors.InvalidInputError("files= takes a list: files=[path].")
+        if not attached:
+            return None
+        # only a service that takes files names their field
+        field = getattr(self.service.dialect, "file_field", None)
+        if field is None:
+            raise errors.InvalidInputError(
+                "LlamaCloud chat takes no files with a message, images included: add them to an index."
+            )
+        read = file_reader(attached, field)
+        return read and functools.cache(read)
 
     def _with_usage(self, session_id: str, reply: Reply) -> Flow[Reply]:
         try:
@@ -352,6 +353,17 @@ class ConversationRun:
             session_id=session_id,
             cause=refusal,
         ) from refusal
+
+
+def _longest_part(messages: Sequence[NeutralMessage]) -> str:
+    """Which part of a message that is too long has to be shorter. Older messages were left out already."""
+    if len(messages) == 1:
+        return ""
+    parts = {"instructions": ("system",), "question": ("user",), "text after the question": ("assistant", "tool")}
+    sizes = {part: sum(len(m.text) for m in messages if m.role in roles) for part, roles in parts.items()}
+    longest = max(sizes, key=lambda part: sizes[part])
+    told = ", ".join(f"{part}: {size:,} characters" for part, size in sizes.items() if size)
+    return f" Its longest part is the {longest} ({told})."
 
 
 def _divergence(session_id: str, diverged: Divergence) -> errors.DivergenceError:
