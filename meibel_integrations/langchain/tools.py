@@ -28,7 +28,7 @@ from meibel_integrations.langchain.chat_models import ChatLlamaCloud, ChatMeibel
 from meibel_integrations.langchain.documents import source_documents
 from meibel_integrations.langchain.hosted import HostedChatModel
 from meibel_integrations.protocol.commands import Flow
-from meibel_integrations.rendering.citations import CitedText, as_text
+from meibel_integrations.rendering.citations import as_text
 
 __all__ = ["llama_cloud_tool", "meibel_tool"]
 
@@ -187,7 +187,7 @@ class _Call:
             self._group.answered[self._id] = [HumanMessage(self._query), answer]
         metadata = answer.response_metadata
         documents = source_documents(metadata)
-        content = as_text(CitedText.from_metadata(answer.text, metadata))
+        content = as_text(answer)
         if self._id is None:
             return content, documents
         message = ToolMessage(
