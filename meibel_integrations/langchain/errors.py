@@ -25,7 +25,14 @@ from langchain_core.exceptions import (
 
 from meibel_integrations import errors
 
-__all__ = ["RETRYABLE", "StructuredOutputError", "ToolsNotTakenError", "as_langchain_error", "in_langchains_words"]
+__all__ = [
+    "RETRYABLE",
+    "ChatInvalidInputError",
+    "StructuredOutputError",
+    "ToolsNotTakenError",
+    "as_langchain_error",
+    "in_langchains_words",
+]
 
 
 class ChatConfigurationError(errors.ConfigurationError, ModelInvalidRequestError):

@@ -101,7 +101,11 @@ def _attachments(message: BaseMessage, *, only: Sequence[str] = ()) -> tuple[Att
     if isinstance(message.content, str):
         return ()
     found: list[Attachment] = []
-    for block in message.content_blocks:
+    try:
+        blocks = message.content_blocks
+    except (AttributeError, KeyError, TypeError, ValueError):  # blocks of others that LangChain itself cannot read
+        return () if only else (Attachment("block", problem="The message holds blocks that cannot be read."),)
+    for block in blocks:
         kind = block["type"]
         if kind in _TOLD_IN_WORDS or (only and kind not in only):
             continue
