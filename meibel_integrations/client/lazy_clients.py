@@ -87,7 +87,7 @@ class LazyClients(Generic[S, A]):
         if given is not None:
             return given
         if self._client is None:
-            self._client = self._make(self._types[0], self._http[0], other, "client")
+            self._client = self._make(self._types[0], self._http, other, "client")
         return self._client
 
     @property
@@ -101,7 +101,7 @@ class LazyClients(Generic[S, A]):
         if given is not None:
             return given
         if self._async_client is None:
-            self._async_client = self._make(self._types[1], self._http[1], other, "async_client")
+            self._async_client = self._make(self._types[1], self._http[::-1], other, "async_client")
         return self._async_client
 
     def sibling(self) -> LazyClients[S, A]:
@@ -126,13 +126,15 @@ class LazyClients(Generic[S, A]):
         if client is not None:
             await client.aclose()
 
-    def _make(self, kind: Any, http: Any, twin: Any, name: str) -> Any:
-        if twin is not None and not twin.owns_http:
+    def _make(self, kind: Any, http: tuple[Any, Any], twin: Any, name: str) -> Any:
+        own, twins = http
+        if own is None and (twins is not None or (twin is not None and not twin.owns_http)):
+            also = f"{name}={kind.__name__}(…)" if twin is not None else f"http_{name}=…"
             raise ConfigurationError(
-                f"This verb needs {name}=. The client that was given sends through an HTTP client of its own, whose "
-                f"proxy and certificates another one would go without: also pass {name}={kind.__name__}(…)."
+                "This verb needs the other kind of connection. The HTTP client that was given has a proxy and "
+                f"certificates of its own, which another one would go without: also pass {also}."
             )
-        made = kind(config=self.config, ledger=self.book.ledger, http_client=http)
+        made = kind(config=self.config, ledger=self.book.ledger, http_client=own)
         made.service = self.service
         return made
 

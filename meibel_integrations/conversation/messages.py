@@ -1,4 +1,8 @@
-"""A conversation as the adapters hand it over: framework-neutral messages; and what a turn carries of it, as text.
+"""A conversation as the adapters hand it over, and what a turn carries of it as text.
+
+A :class:`NeutralMessage` is a message of any framework. An answer carries an :class:`Anchor` in its own metadata,
+through checkpointers, stores and other processes: its session, the marker of the head that it made, and its
+:class:`Lineage` - digests of what led to it. A model object needs no memory besides.
 
 The text is ``protocol.transcript``'s: plain for one user message, an envelope for anything more.
 """
@@ -7,19 +11,20 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
+from meibel_integrations.ledgers.interface import head_marker
 from meibel_integrations.models import Message
 from meibel_integrations.protocol import transcript
+from meibel_integrations.protocol.agents import NOBODY, AgentRef
 from meibel_integrations.protocol.transcript import Role
 
-if TYPE_CHECKING:
-    from meibel_integrations.conversation.lineage import Anchor
-
 __all__ = [
+    "Anchor",
     "Attachment",
+    "Lineage",
     "NeutralMessage",
     "Role",
     "as_sent",
@@ -30,6 +35,7 @@ __all__ = [
     "read_history",
     "shorten",
     "system_texts",
+    "turn_number",
     "without_system",
 ]
 
@@ -49,6 +55,107 @@ class Attachment:
     name: str = ""
     content: bytes | None = field(default=None, repr=False)
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """How an answer came about, in digests.
+
+    Attributes:
+        parent: the marker of the head that the turn continued; ``None`` if it opened its session.
+        carried: a digest of each message that the turn carried, in order, without system messages.
+        answers: the digests that the answer is recognised by: of the text that the user received, and of the
+            completion's text where that is another.
+        system: the digest of the instructions in force, ``None`` if there were none.
+        turn: the turn's number in its session, from 1; ``None`` if that is not known.
+    """
+
+    parent: str | None
+    carried: tuple[str, ...]
+    answers: tuple[str, ...]
+    system: str | None = None
+    turn: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "parent": self.parent,
+            "carried": list(self.carried),
+            "answers": list(self.answers),
+            "system": self.system,
+            "turn": self.turn,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Lineage | None:
+        """``None`` for anything that is not a lineage: stores may change or drop it."""
+        if not isinstance(value, Mapping):
+            return None
+        carried, answers = (_texts(value.get(name)) for name in ("carried", "answers"))
+        if carried is None or not answers:
+            return None
+        parent, system, turn = value.get("parent"), value.get("system"), value.get("turn")
+        return cls(
+            parent=parent if isinstance(parent, str) else None,
+            carried=carried,
+            answers=answers,
+            system=system if isinstance(system, str) else None,
+            turn=turn if isinstance(turn, int) else None,
+        )
+
+
+def _texts(value: Any) -> tuple[str, ...] | None:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return None
+    return tuple(str(each) for each in value)
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A place in a session: the head that an answer made.
+
+    Attributes:
+        session_id: the session.
+        marker: what names the answer there (``ledgers.interface.head_marker``).
+        lineage: how it came about; ``None`` for answers that were read from the server, which are trusted.
+        agent: whom the answer names.
+        reason: why it was given there, in words.
+    """
+
+    session_id: str
+    marker: str
+    lineage: Lineage | None = None
+    agent: AgentRef = NOBODY
+    reason: str | None = None
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any], *, provider: str, agent: AgentRef | None) -> Anchor | None:
+        """Reads an answer's metadata; ``None`` if it is not this provider's, or (with ``agent``) another agent's."""
+        if metadata.get("model_provider") != provider or (agent is not None and not agent.is_named_by(metadata)):
+            return None
+        session_id = metadata.get("session_id")
+        lineage = Lineage.from_json(metadata.get("lineage"))
+        marker = metadata.get("signal_id") or metadata.get("marker")
+        if marker is None and lineage is not None:
+            marker = head_marker(None, lineage.turn, lineage.answers[-1])
+        if not isinstance(session_id, str) or not session_id or not isinstance(marker, str):
+            return None
+        id_, name = metadata.get("agent_id"), metadata.get("agent_name")
+        named = AgentRef(id_ if isinstance(id_, str) else None, name if isinstance(name, str) else None)
+        reason = metadata.get("continuity_reason")
+        return cls(session_id, marker, lineage, named, reason if isinstance(reason, str) else None)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The digests that the answer is recognised by."""
+        return self.lineage.answers if self.lineage is not None else (self.marker.partition(":")[2],)
+
+
+def turn_number(anchor: Anchor) -> int | None:
+    """The number of the anchor's turn in its session, from 1; ``None`` if the answer does not tell."""
+    if anchor.lineage is not None and anchor.lineage.turn is not None:
+        return anchor.lineage.turn
+    number, colon, _ = anchor.marker.partition(":")
+    return int(number) if colon and number.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)

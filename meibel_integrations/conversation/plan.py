@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from meibel_integrations.conversation.lineage import Anchor, Divergence, turn_number, walk_back
+from meibel_integrations.conversation.lineage import Divergence, walk_back
 from meibel_integrations.conversation.messages import (
+    Anchor,
     NeutralMessage,
     as_sent,
     digest,
     digest_of_instructions,
     shorten,
     system_texts,
+    turn_number,
     without_system,
 )
 from meibel_integrations.errors import InvalidInputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from meibel_integrations.conversation.lineage import Lineage
+from meibel_integrations.conversation.messages import Lineage
 from meibel_integrations.conversation.plan import Plan
 from meibel_integrations.models import Reply, Source
 from meibel_integrations.protocol.agents import AgentRef

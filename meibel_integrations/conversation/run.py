@@ -25,8 +25,10 @@ from dataclasses import dataclass
 
 from meibel_integrations import errors
 from meibel_integrations.client.inputs import File, file_reader
-from meibel_integrations.conversation.lineage import Anchor, Divergence, Lineage
+from meibel_integrations.conversation.lineage import Divergence
 from meibel_integrations.conversation.messages import (
+    Anchor,
+    Lineage,
     NeutralMessage,
     digest,
     encode,
@@ -150,7 +152,7 @@ class ConversationRun:
         session_id, entry = anchor.session_id, self.book.entry(anchor.session_id)
         ignoring = self.options.on_divergence == "ignore"
         diverged = None if ignoring else self._departure(at)
-        if diverged is Divergence.EDITED_ANSWER and anchor.after_an_edit:
+        if diverged is Divergence.EDITED_ANSWER and anchor.reason == diverged.value:
             logger.warning(
                 "An answer of the agent was edited for the second time in a row, and each edit begins a new session. "
                 "If middleware does that (it redacts answers, or adds a footer), set edited_answers='continue'."

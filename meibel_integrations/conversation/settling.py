@@ -18,7 +18,7 @@ from meibel_integrations.protocol import transcript
 from meibel_integrations.protocol.commands import NOW, Flow, Sleep
 from meibel_integrations.protocol.dialects.interface import Dialect
 from meibel_integrations.protocol.service import Service
-from meibel_integrations.protocol.sessions import get_failures, read_conversation
+from meibel_integrations.protocol.sessions import get_failures, read_session_history
 
 __all__ = ["until_settled"]
 
@@ -83,7 +83,7 @@ def _turns_if_over(
     Args:
         patient: whether a turn that does not show yet may still arrive.
     """
-    conversation = yield from read_conversation(service, session_id)
+    conversation = yield from read_session_history(service, session_id)
     asked = [message.message for message in conversation.messages if message.role == "user"]
     unanswered = 2 * len(asked) - len(conversation.messages)
     failures = conversation.failures

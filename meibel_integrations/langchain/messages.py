@@ -23,8 +23,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from meibel_integrations.conversation.lineage import Anchor
-from meibel_integrations.conversation.messages import Attachment, NeutralMessage, Role
+from meibel_integrations.conversation.messages import Anchor, Attachment, NeutralMessage, Role
 from meibel_integrations.errors import InvalidInputError
 from meibel_integrations.protocol.agents import AgentRef
 

@@ -23,7 +23,7 @@ from meibel_integrations.protocol.commands import NOW, Accepted, Emit, Flow, Sle
 from meibel_integrations.protocol.dialects.interface import Dialect
 from meibel_integrations.protocol.events import Failed
 from meibel_integrations.protocol.service import Service
-from meibel_integrations.protocol.sessions import Conversation, read_conversation
+from meibel_integrations.protocol.sessions import SessionHistory, read_session_history
 
 __all__ = ["Finding", "LostTurn", "Verdict", "next_wait", "search"]
 
@@ -50,16 +50,16 @@ class Finding:
     reason: str = ""
 
 
-def search(conversation: Conversation, *, text: str, signal_id: str | None, turns_before: int | None) -> Finding:
+def search(history: SessionHistory, *, text: str, signal_id: str | None, turns_before: int | None) -> Finding:
     """Looks for a turn in its session's history.
 
     Args:
-        conversation: what the history shows.
+        history: what it shows.
         text: the turn's message as it was sent.
         signal_id: the turn's signal, if it was known before the connection broke.
         turns_before: how many user turns the session had before, ``None`` if unknown.
     """
-    messages, failures = conversation.messages, conversation.failures
+    messages, failures = history.messages, history.failures
     if signal_id is not None:
         if signal_id in failures:
             return Finding(Verdict.FAILED, reason=failures[signal_id])
@@ -157,14 +157,14 @@ class LostTurn:
     def _look(self, service: Service[Dialect]) -> Flow[Finding]:
         """What the history says of the turn now."""
         try:
-            conversation = yield from read_conversation(service, self.turn.session_id or "")
+            history = yield from read_session_history(service, self.turn.session_id or "")
         except errors.TotalTimeoutError:
             raise
         except (errors.TransportError, errors.ServerError):
             return Finding(Verdict.UNREADABLE)  # what broke the turn's connection may last a while
         except (errors.APIError, errors.ProtocolError):
             raise self._in_doubt(Verdict.UNREADABLE) from self.error
-        return search(conversation, text=self.text, signal_id=self.turn.signal_id, turns_before=self.turns_before)
+        return search(history, text=self.text, signal_id=self.turn.signal_id, turns_before=self.turns_before)
 
     def _deliver(self, answer: Message) -> Flow[DoneEvent]:
         if self.turn.phase in (Phase.NOT_SENT, Phase.SENT):

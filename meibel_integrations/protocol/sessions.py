@@ -15,7 +15,7 @@ from meibel_integrations.protocol.requests import Request
 from meibel_integrations.protocol.service import Service
 
 __all__ = [
-    "Conversation",
+    "SessionHistory",
     "create_session",
     "get_failures",
     "get_history",
@@ -23,7 +23,7 @@ __all__ = [
     "get_session",
     "has_ended",
     "paginate",
-    "read_conversation",
+    "read_session_history",
 ]
 
 
@@ -89,7 +89,7 @@ def get_history(service: Service[Dialect], session_id: str, *, include_tools: bo
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class SessionHistory:
     """What was said in a session: the user's and the agent's messages in order, and the reasons of the turns that
     failed, where the history tells them (by signal, or ``#`` and the turn's place from 0)."""
 
@@ -97,10 +97,10 @@ class Conversation:
     failures: Mapping[str, str]
 
 
-def read_conversation(service: Service[Dialect], session_id: str) -> Flow[Conversation]:
+def read_session_history(service: Service[Dialect], session_id: str) -> Flow[SessionHistory]:
     """A session's messages and failures, by one request."""
     body = yield from service.fetch(service.dialect.get_history(session_id))
-    return Conversation(_spoken(service.dialect.read_history(body)), service.dialect.read_failures(body))
+    return SessionHistory(_spoken(service.dialect.read_history(body)), service.dialect.read_failures(body))
 
 
 def _spoken(messages: list[Message]) -> list[Message]:

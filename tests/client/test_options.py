@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
+import httpx
 import pytest
 from langchain_core.language_models.chat_models import BaseChatModel
 
@@ -151,3 +153,22 @@ def test_every_method_has_resolvable_types_and_a_text(made: Any) -> None:
         method = getattr(made, name)
         assert method.__doc__, name
         assert "return" in get_type_hints(method), name
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("given", ["client", "http client"])
+def test_no_verb_goes_without_the_callers_proxy_and_certificates(asynchronous: bool, given: str) -> None:
+    """Who brings an HTTP client for one kind of verbs has to bring one for the other kind, too."""
+    if asynchronous:
+        http: Any = httpx.Client()
+        settings: dict[str, Any] = {"http_client": http, "api_key": "k"}
+        clients: dict[str, Any] = {"client": MeibelClient("k", http_client=http)}
+    else:
+        http = httpx.AsyncClient()
+        settings = {"http_async_client": http, "api_key": "k"}
+        clients = {"async_client": AsyncMeibelClient("k", http_client=http)}
+    model = ChatMeibel(agent_id="a", **(clients if given == "client" else settings))
+    missing = ("" if given == "client" else "http_") + ("async_client" if asynchronous else "client")
+    ask = (lambda: asyncio.run(model.ainvoke("hello"))) if asynchronous else (lambda: model.invoke("hello"))
+    with pytest.raises(errors.ConfigurationError, match=f"also pass {missing}="):
+        ask()

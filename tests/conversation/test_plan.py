@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from meibel_integrations.conversation.lineage import Anchor, Lineage, Walk, walk_back
-from meibel_integrations.conversation.messages import NeutralMessage, digest
+from meibel_integrations.conversation.lineage import Walk, walk_back
+from meibel_integrations.conversation.messages import Anchor, Lineage, NeutralMessage, digest
 from meibel_integrations.conversation.plan import (
     continue_pinned,
     continue_session,

@@ -11,7 +11,7 @@ from meibel_integrations.config import RecoveryPolicy
 from meibel_integrations.models import Message
 from meibel_integrations.protocol.commands import Accepted
 from meibel_integrations.protocol.recovery import Verdict, next_wait, search
-from meibel_integrations.protocol.sessions import Conversation
+from meibel_integrations.protocol.sessions import SessionHistory
 from tests.support.playing import Answer, Ran, answer, stream, turn
 from tests.support.wire_turns import TEXT, v2_event, v2_turn
 
@@ -57,14 +57,14 @@ OLD = [user("hi", "s0"), agent("old", "s0")]
 def test_what_a_history_says_of_a_turn(
     history: list[Message], signal: str | None, before: int | None, verdict: Verdict
 ) -> None:
-    found = search(Conversation(history, {}), text="hi", signal_id=signal, turns_before=before)
+    found = search(SessionHistory(history, {}), text="hi", signal_id=signal, turns_before=before)
     assert found.verdict is verdict
     assert (found.answer.message if found.answer else None) == ("new" if verdict is Verdict.COMPLETE else None)
 
 
 @pytest.mark.parametrize("signal", ["s1", None])
 def test_a_failed_turn_is_told_by_its_signal(signal: str | None) -> None:
-    told = Conversation([*OLD, user("hi", "s1")], {"s1": "no disk"})
+    told = SessionHistory([*OLD, user("hi", "s1")], {"s1": "no disk"})
     found = search(told, text="hi", signal_id=signal, turns_before=1)
     assert (found.verdict, found.reason) == (Verdict.FAILED, "no disk")
 
