@@ -36,7 +36,7 @@ from meibel_integrations.langchain.errors import RETRYABLE, in_langchains_words
 from meibel_integrations.langchain.events import ProtocolEvents
 from meibel_integrations.langchain.messages import to_neutral
 from meibel_integrations.langchain.progress import areport, progress_of, report
-from meibel_integrations.langchain.settings import CheckedSettings, call_options, no_tools
+from meibel_integrations.langchain.settings import FROM_LANGCHAIN, CheckedSettings, call_options, no_tools
 from meibel_integrations.langchain.structured import AnswerForm, FormedRun, FormParser
 from meibel_integrations.protocol.agents import AgentRef, SessionOptions
 
@@ -174,8 +174,8 @@ class HostedChatModel(InOrder, CheckedSettings, BaseChatModel, RunOptions, Conne
 
     def bind(self, **kwargs: Any) -> Any:
         """As every ``bind``; options that a call does not have are told at once."""
-        options = call_options(type(self), kwargs)
-        return super().bind(**{name: value for name, value in kwargs.items() if name in options or name == "stream"})
+        known = call_options(type(self), kwargs).keys() | FROM_LANGCHAIN
+        return super().bind(**{name: value for name, value in kwargs.items() if name in known})
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
         """Binds what comes with the tools, such as ``response_format``, if ``tools`` is empty.
@@ -212,7 +212,8 @@ class HostedChatModel(InOrder, CheckedSettings, BaseChatModel, RunOptions, Conne
             StructuredOutputError: (by the call) neither answer has the form; it shows the answer.
         """
         form = AnswerForm(schema)
-        options = {"ephemeral": True, "response_format": form, **kwargs}
+        traced = {"kwargs": {"method": method, "strict": strict}, "schema": form.schema}
+        options = {"ephemeral": True, "response_format": form, "ls_structured_output_format": traced, **kwargs}
         model: Runnable[LanguageModelInput, AIMessage] = self.bind(**options)
         parser = FormParser(form=form)
         if not include_raw:

@@ -15,7 +15,7 @@ from meibel_integrations.conversation.options import RunOptions
 from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.langchain.errors import ChatInvalidInputError, ToolsNotTakenError
 
-__all__ = ["CALL_OPTIONS", "CheckedSettings", "call_options", "no_tools"]
+__all__ = ["CALL_OPTIONS", "FROM_LANGCHAIN", "CheckedSettings", "call_options", "no_tools"]
 
 CALL_OPTIONS = frozenset(RunOptions.model_fields) - {
     "partials",
@@ -30,11 +30,11 @@ _WITHOUT_EFFECT = frozenset(
     {"temperature", "max_tokens", "max_completion_tokens", "top_p", "top_k", "stop", "stop_sequences", "seed", "n"}
     | {"frequency_penalty", "presence_penalty", "logprobs", "model", "model_name", "reasoning_effort", "stream_usage"}
 )
-# What LangChain itself passes along, for itself or for models with tools.
-_FRAMEWORK = frozenset(
+FROM_LANGCHAIN = frozenset(
     {"stream", "strict", "tool_choice", "parallel_tool_calls", "ls_structured_output_format"}
     | {"structured_output_format"}
 )
+"""What LangChain itself passes along, for its traces or for models with tools."""
 _FRAMEWORKS = {"meibel_integrations", "langchain_core", "langchain", "langgraph", "langsmith", "pydantic"}
 _PLUMBING = {"asyncio", "concurrent", "contextlib", "threading", "functools"}
 
@@ -81,7 +81,7 @@ def call_options(owner: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
     found, idle = {}, set()
     settings = owner.model_fields
     for name, value in given.items():
-        if value is None or name in _FRAMEWORK:
+        if value is None or name in FROM_LANGCHAIN:
             continue
         if name in CALL_OPTIONS or name in _ALSO_IN_CALLS:
             found[name] = value

@@ -42,6 +42,9 @@ class AnswerForm:
 
     Args:
         wanted: a pydantic class, a TypedDict or a JSON schema; or a ``response_format`` as OpenAI's models take it.
+
+    Attributes:
+        schema: the form as a JSON schema.
     """
 
     def __init__(self, wanted: Any) -> None:
@@ -52,7 +55,7 @@ class AnswerForm:
             wanted = {"type": "object", "title": "answer"}
         self._wanted = wanted
         try:
-            self._schema: dict[str, Any] = (
+            self.schema: dict[str, Any] = (
                 dict(wanted)
                 if isinstance(wanted, Mapping) and "title" not in wanted and "name" not in wanted
                 else convert_to_json_schema(wanted)
@@ -63,7 +66,7 @@ class AnswerForm:
     @property
     def instructions(self) -> str:
         """What the agent is told."""
-        schema = json.dumps(self._schema, ensure_ascii=False, separators=(",", ":"))
+        schema = json.dumps(self.schema, ensure_ascii=False, separators=(",", ":"))
         return f"{_TOLD} It has to fit this JSON schema:\n{schema}"
 
     def repair(self, problem: str) -> str:
@@ -99,10 +102,10 @@ class AnswerForm:
 
     def _data(self, text: str) -> Any:
         data = self._json(text)
-        expected = _TYPES.get(str(self._schema.get("type")), object)
+        expected = _TYPES.get(str(self.schema.get("type")), object)
         if not isinstance(data, expected):
-            raise ValueError(f"it is no {self._schema.get('type')}")
-        missing = [name for name in self._schema.get("required", ()) if isinstance(data, dict) and name not in data]
+            raise ValueError(f"it is no {self.schema.get('type')}")
+        missing = [name for name in self.schema.get("required", ()) if isinstance(data, dict) and name not in data]
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")
         return data
