@@ -18,25 +18,23 @@ a session twice forks. It is written for any service; what differs is the dialec
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meibel_integrations import errors
-from meibel_integrations.client.inputs import File, file_reader
+from meibel_integrations.client.inputs import File
 from meibel_integrations.conversation.lineage import Divergence
 from meibel_integrations.conversation.messages import (
     Anchor,
     Lineage,
     NeutralMessage,
     digest,
-    encode,
     read_history,
-    shorten,
     without_system,
 )
 from meibel_integrations.conversation.options import RunOptions, Target
+from meibel_integrations.conversation.outgoing import Outgoing, prepare
 from meibel_integrations.conversation.plan import (
     Plan,
     continue_pinned,
@@ -51,37 +49,19 @@ from meibel_integrations.conversation.results import RunResult
 from meibel_integrations.conversation.settling import until_settled
 from meibel_integrations.ledgers.entry import SessionBook
 from meibel_integrations.ledgers.interface import head_marker
-from meibel_integrations.ledgers.marks import TurnMark
-from meibel_integrations.models import ChatMessageRequest, Reply
-from meibel_integrations.protocol import transcript
+from meibel_integrations.models import Reply
 from meibel_integrations.protocol.agents import NOBODY
 from meibel_integrations.protocol.commands import Emit, Flow
 from meibel_integrations.protocol.dialects.interface import Dialect, TurnRequest
-from meibel_integrations.protocol.requests import FilePart
 from meibel_integrations.protocol.service import Service
 from meibel_integrations.protocol.sessions import create_session, get_history, get_last_usage, has_ended
-from meibel_integrations.protocol.turn import check_turn, stream_turn
+from meibel_integrations.protocol.turn import stream_turn
 
 __all__ = ["ConversationRun"]
 
 logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A plan with its message and files, which were checked, and the mark in the ledger where a session goes on."""
-
-    plan: Plan
-    body: ChatMessageRequest
-    read_files: Callable[[], Sequence[FilePart]] | None = None
-    mark: TurnMark | None = None
-
-    @property
-    def digest(self) -> str:
-        """What the ledger recognises the message by."""
-        return transcript.digest("user", self.body.user_message)
 
 
 @dataclass(slots=True)
@@ -137,7 +117,7 @@ class ConversationRun:
 
     # Plan
 
-    def _plan(self) -> Flow[_Turn]:
+    def _plan(self) -> Flow[Outgoing]:
         options = self.options
         if options.session_id is not None and not options.ephemeral:
             return (yield from self._plan_pinned(options.session_id))
@@ -147,7 +127,7 @@ class ConversationRun:
         require_question(self.messages, at)  # nothing else matters if there is nothing to answer
         return (yield from self._plan_anchored(at))
 
-    def _plan_anchored(self, at: int) -> Flow[_Turn]:
+    def _plan_anchored(self, at: int) -> Flow[Outgoing]:
         anchor = self._anchor(at)
         session_id, entry = anchor.session_id, self.book.entry(anchor.session_id)
         ignoring = self.options.on_divergence == "ignore"
@@ -185,7 +165,7 @@ class ConversationRun:
                 return dataclasses.replace(turn, mark=mark)
         return self._fork(session_id, diverged)
 
-    def _plan_pinned(self, session_id: str) -> Flow[_Turn]:
+    def _plan_pinned(self, session_id: str) -> Flow[Outgoing]:
         entry = self.book.entry(session_id)
         strict = self.options.on_divergence == "error"
         at = newest_anchor(self.messages, session_id)
@@ -224,13 +204,13 @@ class ConversationRun:
         if diverged is not None:
             raise _divergence(session_id, diverged)
 
-    def _fork(self, session_id: str, diverged: Divergence) -> _Turn:
+    def _fork(self, session_id: str, diverged: Divergence) -> Outgoing:
         if self.options.on_divergence == "error":
             raise _divergence(session_id, diverged)
         logger.info("Starting a new session in place of %s: %s.", session_id, diverged.value)
         return self._start(diverged)
 
-    def _start(self, forked: Divergence | None) -> _Turn:
+    def _start(self, forked: Divergence | None) -> Outgoing:
         reason = {} if self.reason is None else {"reason": self.reason}
         longest = self.options.max_seed_chars
         return self._prepared(start_session(self.messages, max_seed_chars=longest, forked=forked, **reason))
@@ -242,7 +222,7 @@ class ConversationRun:
 
     # Send
 
-    def _send(self, prepared: _Turn) -> Flow[RunResult]:
+    def _send(self, prepared: Outgoing) -> Flow[RunResult]:
         options, plan, mark = self.options, prepared.plan, prepared.mark
         agent = self.target.agent
         if plan.session_id is not None and mark is not None:
@@ -276,56 +256,8 @@ class ConversationRun:
         yield Emit(dataclasses.replace(done, reply=reply))
         return self.result
 
-    def _prepared(self, plan: Plan) -> _Turn:
-        """The turn of a plan.
-
-        Raises:
-            InvalidInputError: the message, or a file, cannot be sent.
-        """
-        options, limit = self.options, self.service.dialect.max_prompt_chars
-        messages = list(plan.messages)
-        if self.answer_form is not None:
-            instructions = sum(message.role == "system" for message in messages)
-            messages.insert(instructions, NeutralMessage("system", self.answer_form))
-        kept, omitted = (messages, 0) if limit is None else shorten(messages, limit)
-        plan = dataclasses.replace(plan, messages=tuple(kept), omitted=plan.omitted + omitted)
-        text = encode(plan.messages, omitted=plan.omitted)
-        if limit is not None and len(text) > limit:
-            text = encode(plan.messages)  # better no word of what was left out than no answer
-        body = ChatMessageRequest(
-            user_message=text,
-            timeout_seconds=options.timeout_seconds,
-            include_thinking=options.include_thinking or None,
-            include_tool_activity=options.include_tool_activity or None,
-        )
-        try:
-            check_turn(self.service, body)
-        except errors.PromptTooLongError as error:
-            raise errors.PromptTooLongError(f"{error}{_longest_part(kept)}") from None
-        return _Turn(plan, body, self._file_reader(kept))
-
-    def _file_reader(self, messages: Sequence[NeutralMessage]) -> Callable[[], Sequence[FilePart]] | None:
-        """Reads the files of a turn, once: a turn that is sent again, elsewhere, carries the same."""
-        attached: list[File] = []
-        for message in messages:
-            for attachment in message.attachments:
-                if attachment.content is None:
-                    raise errors.InvalidInputError(attachment.problem or f"A {attachment.kind} cannot be sent.")
-                attached.append((attachment.name, attachment.content))
-        if isinstance(self.files, Sequence) and not isinstance(self.files, str | bytes):
-            attached += self.files
-        elif self.files is not None:
-            raise errors.InvalidInputError("files= takes a list: files=[path].")
-        if not attached:
-            return None
-        # only a service that takes files names their field
-        field = getattr(self.service.dialect, "file_field", None)
-        if field is None:
-            raise errors.InvalidInputError(
-                "LlamaCloud chat takes no files with a message, images included: add them to an index."
-            )
-        read = file_reader(attached, field)
-        return read and functools.cache(read)
+    def _prepared(self, plan: Plan) -> Outgoing:
+        return prepare(self.service, plan, self.options, files=self.files, answer_form=self.answer_form)
 
     def _with_usage(self, session_id: str, reply: Reply) -> Flow[Reply]:
         try:
@@ -335,7 +267,7 @@ class ConversationRun:
             return reply
         return reply.model_copy(update={"usage": usage})
 
-    def _after_refusal(self, session_id: str, refusal: errors.APIError) -> Flow[_Turn]:
+    def _after_refusal(self, session_id: str, refusal: errors.APIError) -> Flow[Outgoing]:
         """A continuation was refused. If its session has ended or is busy elsewhere, a fork takes its place."""
         ended = refusal.status_code in (404, 410)
         if not ended:
@@ -355,17 +287,6 @@ class ConversationRun:
             session_id=session_id,
             cause=refusal,
         ) from refusal
-
-
-def _longest_part(messages: Sequence[NeutralMessage]) -> str:
-    """Which part of a message that is too long has to be shorter. Older messages were left out already."""
-    if len(messages) == 1:
-        return ""
-    parts = {"instructions": ("system",), "question": ("user",), "text after the question": ("assistant", "tool")}
-    sizes = {part: sum(len(m.text) for m in messages if m.role in roles) for part, roles in parts.items()}
-    longest = max(sizes, key=lambda part: sizes[part])
-    told = ", ".join(f"{part}: {size:,} characters" for part, size in sizes.items() if size)
-    return f" Its longest part is the {longest} ({told})."
 
 
 def _divergence(session_id: str, diverged: Divergence) -> errors.DivergenceError:

@@ -1,25 +1,22 @@
 """A hosted agent as a LangChain chat model, whichever service it is at.
 
 Each call is one turn of a session at the service. A model object holds no conversation: ``conversation.run`` reads from
-the messages which session a call goes on in, so one object serves any number of users and threads. The verbs
-(``_generate``, ``_stream``, the events of the content-block protocol, and their async twins) differ only in how they
-show that one flow.
+the messages which session a call goes on in, so one object serves any number of users and threads. How an answer is
+shown - whole, in chunks, as events - is the business of ``verbs``.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 from langchain_core.caches import BaseCache
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatResult
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough, RunnableSerializable
 from langchain_core.runnables.configurable import RunnableConfigurableFields
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
@@ -32,12 +29,11 @@ from meibel_integrations.conversation.run import ConversationRun
 from meibel_integrations.langchain.answers import Answer
 from meibel_integrations.langchain.batching import InOrder, PinnedInOrder
 from meibel_integrations.langchain.caching import safe_cache
-from meibel_integrations.langchain.errors import RETRYABLE, in_langchains_words
-from meibel_integrations.langchain.events import ProtocolEvents
+from meibel_integrations.langchain.errors import RETRYABLE
 from meibel_integrations.langchain.messages import to_neutral
-from meibel_integrations.langchain.progress import areport, progress_of, report
 from meibel_integrations.langchain.settings import FROM_LANGCHAIN, CheckedSettings, call_options, no_tools
 from meibel_integrations.langchain.structured import AnswerForm, FormedRun, FormParser
+from meibel_integrations.langchain.verbs import Verbs
 from meibel_integrations.protocol.agents import AgentRef, SessionOptions
 
 __all__ = ["HostedChatModel"]
@@ -47,7 +43,7 @@ _RUN = frozenset(RunOptions.model_fields)
 _CHARS_PER_TOKEN = 4
 
 
-class HostedChatModel(InOrder, CheckedSettings, BaseChatModel, RunOptions, ConnectionOptions):
+class HostedChatModel(InOrder, CheckedSettings, Verbs, BaseChatModel, RunOptions, ConnectionOptions):
     """A chat model whose every answer is one turn of a hosted session."""
 
     model_config = ConfigDict(
@@ -242,8 +238,6 @@ class HostedChatModel(InOrder, CheckedSettings, BaseChatModel, RunOptions, Conne
     def _is_pinned(self, config: Any, options: dict[str, Any]) -> bool:
         return self.session_id is not None or options.get("session_id") is not None
 
-    # The verbs
-
     def _generate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
         self.cache = safe_cache(self.cache)
         return super()._generate_with_cache(*args, **kwargs)
@@ -251,127 +245,6 @@ class HostedChatModel(InOrder, CheckedSettings, BaseChatModel, RunOptions, Conne
     async def _agenerate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
         self.cache = safe_cache(self.cache)
         return await super()._agenerate_with_cache(*args, **kwargs)
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        with self._asking(messages, stop, kwargs) as (answer, events):
-            for event in events:
-                if answer.reports:
-                    report(progress_of(event))
-                answer.take(event)
-        return answer.result()
-
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        async with self._aasking(messages, stop, kwargs) as (answer, events):
-            async for event in events:
-                if answer.reports:
-                    await areport(progress_of(event))
-                answer.take(event)
-        return answer.result()
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        # LangChain itself calls back for each chunk, and passes no run manager.
-        with self._asking(messages, stop, kwargs) as (answer, events):
-            for event in events:
-                if answer.reports:
-                    report(progress_of(event))
-                chunk = answer.chunk(event)
-                if chunk is not None:
-                    yield chunk
-        yield answer.last()
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        async with self._aasking(messages, stop, kwargs) as (answer, events):
-            async for event in events:
-                if answer.reports:
-                    await areport(progress_of(event))
-                chunk = answer.chunk(event)
-                if chunk is not None:
-                    yield chunk
-        yield answer.last()
-
-    def _stream_chat_model_events(
-        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> Iterator[Any]:
-        """The events of the content-block protocol. Here LangChain leaves it to the model to call back for tokens."""
-        shown = ProtocolEvents(f"lc_run--{run_manager.run_id}" if run_manager is not None else "")
-        with self._asking(messages, stop, kwargs) as (answer, events):
-            for event in events:
-                if answer.reports:
-                    report(progress_of(event))
-                if event.type == "status":
-                    yield from shown.status(event.message)
-                chunk = answer.chunk(event)
-                if chunk is not None:
-                    if run_manager is not None and chunk.message.content:
-                        run_manager.on_llm_new_token(str(chunk.message.content), chunk=chunk)
-                    yield from shown.of(chunk)
-        yield from shown.of(answer.last())
-
-    async def _astream_chat_model_events(
-        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> AsyncIterator[Any]:
-        """The async twin."""
-        shown = ProtocolEvents(f"lc_run--{run_manager.run_id}" if run_manager is not None else "")
-        async with self._aasking(messages, stop, kwargs) as (answer, events):
-            async for event in events:
-                if answer.reports:
-                    await areport(progress_of(event))
-                if event.type == "status":
-                    for each in shown.status(event.message):
-                        yield each
-                chunk = answer.chunk(event)
-                if chunk is not None:
-                    if run_manager is not None and chunk.message.content:
-                        await run_manager.on_llm_new_token(str(chunk.message.content), chunk=chunk)
-                    for each in shown.of(chunk):
-                        yield each
-        for each in shown.of(answer.last()):
-            yield each
-
-    @contextmanager
-    def _asking(
-        self, messages: Sequence[BaseMessage], stop: Any, kwargs: dict[str, Any]
-    ) -> Generator[tuple[Answer, Any]]:
-        """An answer, and the events that it is made of. The connection is free afterwards."""
-        with in_langchains_words():
-            clients = self._connect()
-            answer = self._answer(clients, messages, {"stop": stop, **kwargs})
-            with closing(clients.client.stream_flow(answer.run.flow())) as events:
-                yield answer, events
-
-    @asynccontextmanager
-    async def _aasking(
-        self, messages: Sequence[BaseMessage], stop: Any, kwargs: dict[str, Any]
-    ) -> AsyncGenerator[tuple[Answer, Any]]:
-        with in_langchains_words():
-            clients = self._connect()
-            answer = self._answer(clients, messages, {"stop": stop, **kwargs})
-            async with aclosing(clients.async_client.stream_flow(answer.run.flow())) as events:
-                yield answer, events
 
     def _answer(
         self, clients: LazyClients[Any, Any], messages: Sequence[BaseMessage], kwargs: dict[str, Any]

@@ -174,9 +174,8 @@ def test_messages_are_counted_without_a_tokenizer(make: Make, hosted: Hosted) ->
     if hosted.is_cloud:
         limited = make(max_prompt_chars=1_000)
         assert limited.profile["max_input_tokens"] == 250
-        summary = SummarizationMiddleware(
-            limited, trigger=("fraction", 0.5), keep=("messages", 2), summary_prompt="Sum up:\n{messages}"
-        )
+        brief = {"summary_prompt": "Sum up:\n{messages}", "trim_tokens_to_summarize": 100}
+        summary = SummarizationMiddleware(limited, trigger=("fraction", 0.5), keep=("messages", 2), **brief)
         graph = create_agent(limited, [], middleware=[summary], checkpointer=InMemorySaver())
         for i in range(4):
             state = graph.invoke(
