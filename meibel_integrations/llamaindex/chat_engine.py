@@ -115,8 +115,12 @@ class LlamaCloudEngineKeywords(LlamaCloudSessionKeywords, EngineKeywords, total=
 
 
 def _traced(method: F) -> F:
-    """LlamaIndex's ``trace_method``, which hides the method's type."""
-    return trace_method("chat")(method)  # type: ignore[return-value]
+    """LlamaIndex's ``trace_method``, which hides the method's type; and its annotations as types, not as their names,
+    for whoever makes a schema of them, as ``FunctionTool`` does."""
+    traced: Any = trace_method("chat")(method)
+    traced.__signature__ = inspect.signature(method, eval_str=True)
+    traced.__annotations__ = inspect.get_annotations(method, eval_str=True)
+    return traced  # type: ignore[no-any-return]
 
 
 class _SameAsConstructor:
