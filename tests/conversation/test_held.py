@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from meibel_integrations.conversation.held import HeldSession
+from meibel_integrations.conversation.messages import Lineage
 from meibel_integrations.conversation.options import RunOptions, Target
 from meibel_integrations.ledgers.entry import SessionBook
 from meibel_integrations.ledgers.memory import MemoryLedger
@@ -46,7 +47,7 @@ def test_a_history_without_its_newest_answer_is_read_again() -> None:
 def test_what_was_read_while_a_turn_ended_does_not_count() -> None:
     session = held()
     run: Any = SimpleNamespace(session_id="s")
-    result: Any = SimpleNamespace(reply=run, agent=AgentRef("a"))
+    result: Any = SimpleNamespace(reply=run, agent=AgentRef("a"), lineage=Lineage(None, (), ("answer",)))
 
     def interfere(command: Any) -> None:
         if isinstance(command, Send):
