@@ -143,7 +143,7 @@ class HostedChatModel(InOrder, CheckedSettings, Verbs, BaseChatModel, RunOptions
         )
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        takes_files = hasattr(self._connect().service.dialect, "file_field")
+        takes_files = self._connect().service.dialect.takes_files
         profile = ModelProfile(
             text_inputs=True,
             text_outputs=True,
