@@ -137,6 +137,7 @@ class ConversationRun:
         reason: why the call goes where it goes, where the caller knows better than the plan.
         read_files: reads the files that ride along; it may block.
         session_id: the session that answers; set before the turn is sent.
+        mark: the turn in flight; set with the session.
         result: what came of it; set before the ``done`` event is emitted.
     """
 
@@ -149,6 +150,7 @@ class ConversationRun:
     reason: str | None = None
     read_files: Callable[[], Sequence[FilePart]] | None = None
     session_id: str | None = None
+    mark: TurnMark | None = None
     result: RunResult | None = None
 
     def flow(self) -> Flow[RunResult]:
@@ -171,6 +173,11 @@ class ConversationRun:
                 raise
             fork = yield from self._after_refusal(turn.plan.session_id, refusal)
         return (yield from self._send(fork))
+
+    def leave(self) -> Flow[None]:
+        """The stream of the turn was left, and may not have been closed."""
+        if self.session_id is not None and self.mark is not None:
+            yield from self.book.entry(self.session_id).abandon(self.mark)
 
     # Plan
 
@@ -284,7 +291,7 @@ class ConversationRun:
             session_id, entry = session.id, self.book.entry(session.id)
             mark = yield from entry.open(prepared.digest)
             seen = agent.completed_by(session.agent_id, session.agent_name)
-        self.session_id = session_id
+        self.session_id, self.mark = session_id, mark
         turn = stream_turn(
             self.service,
             TurnRequest(session_id, prepared.body, agent, self.target.require_all_indexes),

@@ -20,7 +20,7 @@ from meibel_integrations.langchain import (
 )
 from meibel_integrations.langchain.history import LlamaCloudHistorySettings, MeibelHistorySettings
 from meibel_integrations.llamaindex import LlamaCloudChatEngine, MeibelChatEngine
-from meibel_integrations.llamaindex.chat_engine import LlamaCloudEngineKeywords, MeibelEngineKeywords
+from meibel_integrations.llamaindex.agent import LlamaCloudEngineKeywords, MeibelEngineKeywords
 
 MEIBEL: list[Callable[..., Any]] = [ChatMeibel, MeibelChatEngine, MeibelChatMessageHistory]
 CLOUD: list[Callable[..., Any]] = [ChatLlamaCloud, LlamaCloudChatEngine, LlamaCloudChatMessageHistory]
