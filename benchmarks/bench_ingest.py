@@ -54,7 +54,9 @@ def ingest(folder: Path, database: Callable[[], str]) -> tuple[float, float]:
     with Database(database()) as db:
         ids = tenants.IdSource(1)
         db.write(lambda conn: tenants.ensure_keys(conn, ids, None, {}))
-        agent = db.write(lambda conn: tenants.ensure_agent(conn, ids, tenants.DEFAULT_TENANT, "docs"))
+        agent = db.write(
+            lambda conn: tenants.ensure_agent(conn, ids, tenants.DEFAULT_TENANT, tenants.WantedAgent("docs"))
+        )
         started, worked = time.perf_counter(), time.process_time()
         ingest_paths(db, tenants.DEFAULT_TENANT, agent.agent_id, [folder])
         return time.perf_counter() - started, time.process_time() - worked

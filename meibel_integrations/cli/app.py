@@ -10,6 +10,7 @@ from meibel_integrations import __version__
 from meibel_integrations.cli.ask import ask
 from meibel_integrations.cli.chat import chat
 from meibel_integrations.cli.demo import demo
+from meibel_integrations.cli.documents import documents
 from meibel_integrations.cli.failures import reported
 from meibel_integrations.cli.ingest import ingest
 from meibel_integrations.cli.serve import serve
@@ -31,7 +32,7 @@ class Commands(click.Group):
 
 @click.group(
     cls=Commands,
-    commands=[demo, ask, chat, serve, ingest, sessions],
+    commands=[demo, ask, chat, serve, ingest, documents, sessions],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, message="meibel-integrations %(version)s")

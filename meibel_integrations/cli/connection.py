@@ -41,6 +41,7 @@ __all__ = [
 
 DEFAULT_AGENT = "docs"
 KEY_VARIABLE = "MEIBEL_API_KEY"
+_NAMED_ONE_BY_ONE = 3
 _FOLDER = click.Path(exists=True, readable=False, path_type=Path)
 _DATABASE = click.Path(dir_okay=False, path_type=Path)
 
@@ -204,9 +205,16 @@ def agent_of_database(choice: ServiceChoice) -> str:
 
 
 def report_skipped(report: IngestReport | None) -> None:
-    """Names every file that was left out, with the reason: one line each, on stderr."""
+    """Names the files that were left out, on stderr: one line each, or one for each reason that many share."""
+    by_reason: dict[str, list[str]] = {}
     for skipped in report.skipped if report else ():
-        terminal.note(f"skipped {skipped}")
+        by_reason.setdefault(skipped.reason, []).append(skipped.path)
+    for reason, paths in by_reason.items():
+        if len(paths) <= _NAMED_ONE_BY_ONE:
+            for path in paths:
+                terminal.note(f"skipped {path}: {reason}")
+        else:
+            terminal.note(f"skipped {len(paths)} files: {reason} ({paths[0]}, {paths[1]} and others)")
 
 
 def check_documents(paths: tuple[Path, ...], report: IngestReport | None) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
+from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,6 +35,14 @@ KEY_VARIABLE = "MEIBEL_LOCAL_API_KEY"
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8321, show_default=True, help="The port; 0 takes a free one."
 )
+@click.option("--agent-id", metavar="ID", help="The agent's id.  [default: made from the folders' names]")
+@click.option(
+    "--key",
+    metavar="KEY",
+    envvar=KEY_VARIABLE,
+    show_envvar=True,
+    help="The key to accept; others on this machine can read it here, but not in the variable.  [default: a kept one]",
+)
 @click.option(
     "--dialect",
     type=click.Choice(["v2", "guide"]),
@@ -38,11 +50,17 @@ KEY_VARIABLE = "MEIBEL_LOCAL_API_KEY"
     show_default=True,
     help="Answer as Meibel's SDK expects, or as its guide shows.",
 )
-def serve(host: str, port: int, dialect: Any, **documents: Any) -> None:
+@click.option(
+    "--model", help="Answer with a model: package.module:attribute, or a name such as openai:gpt-5 (needs langchain)."
+)
+def serve(
+    host: str, port: int, agent_id: str | None, key: str | None, dialect: Any, model: str | None, **documents: Any
+) -> None:
     """Serve your documents over Meibel's API, until Ctrl-C.
 
     Only programs on this machine reach the service, unless --host says otherwise; a key of your own in
-    MEIBEL_LOCAL_API_KEY is needed then. Without one, the service makes a key and prints it.
+    MEIBEL_LOCAL_API_KEY is needed then. Without one, a key is made once, kept in a file that only you can read, and
+    printed. The same folders have the same agent id at every start.
 
     \b
     Examples:
@@ -53,22 +71,25 @@ def serve(host: str, port: int, dialect: Any, **documents: Any) -> None:
     choice = ServiceChoice(**documents)
     if not (choice.docs or choice.db):
         raise click.UsageError("Say what to serve: --docs DIR, or --db FILE for an ingested database.")
-    key = os.environ.get(KEY_VARIABLE) or None
-
     from meibel_integrations.config import is_loopback
 
-    if key is None and not is_loopback(host):
+    if not key and not is_loopback(host):
         raise click.UsageError(
             f"--host {host} opens the service to the network: choose a key for it and set {KEY_VARIABLE} to it."
         )
     from meibel_integrations.local import serve as run
 
     agent = agent_of_database(choice)
+    own_key = key or None
+    if own_key is None:
+        from meibel_integrations.cli.local_key import kept_key
+
+        key = kept_key()
 
     def announce(local: LocalMeibel) -> None:
         report_skipped(local.ingest_report)
         check_documents(choice.docs, local.ingest_report)
-        terminal.line(_announcement(local, agent, key_is_given=key is not None))
+        terminal.line(_announcement(local, agent, key_is_given=own_key is not None))
 
     with terminal.reading_progress() as progress:
         run(
@@ -80,9 +101,30 @@ def serve(host: str, port: int, dialect: Any, **documents: Any) -> None:
             agent=agent,
             dialect=dialect,
             api_key=key,
+            agent_id=agent_id,
             max_file_bytes=max_file_bytes(choice.max_file_mb),
+            answerer=_load_model(model) if model else None,
             progress=progress,
         )
+
+
+def _load_model(name: str) -> Any:
+    """The model that ``--model`` names: an attribute of a module, or what LangChain knows under the name."""
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())  # as python -m does: a module beside the documents is found
+    with suppress(ImportError, AttributeError, ValueError):
+        found = attrgetter(attribute)(import_module(module))
+        return found() if callable(found) and not hasattr(found, "invoke") else found
+    try:
+        from langchain.chat_models import init_chat_model
+
+        return init_chat_model(name)
+    except ImportError as error:
+        raise click.UsageError(
+            f"--model {name}: there is no such attribute, and LangChain cannot load it: {error}"
+        ) from None
+    except Exception as error:
+        raise click.UsageError(f"--model {name}: {error}") from error
 
 
 def _announcement(local: LocalMeibel, agent: str, *, key_is_given: bool) -> str:
@@ -95,6 +137,10 @@ def _announcement(local: LocalMeibel, agent: str, *, key_is_given: bool) -> str:
   base URL  {local.base_url}
   agent id  {local.agent_id}
   key       {key}
+
+  As LlamaCloud:
+  base URL  {local.llama_cloud_base_url}
+  index id  {local.index_id}
 
 In another terminal:
   export MEIBEL_BASE_URL={local.base_url}

@@ -95,10 +95,15 @@ def reading_progress(label: str = "Reading documents") -> Iterator[Callable[[int
 
         def progress(done: int, total: int) -> None:
             nonlocal bar, shown
+            if bar is None and done >= total:
+                return
             if bar is None or done < shown:  # documents are read once per key of a database
                 bars.close()
                 bar, shown = bars.enter_context(click.progressbar(length=total, label=label, file=sys.stderr)), 0
             bar.update(done - shown)
             shown = done
+            if done >= total:
+                bars.close()  # what is printed next begins on a line of its own
+                bar = None
 
         yield progress

@@ -9,10 +9,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-if any(find_spec(name) is None for name in ("starlette", "uvicorn", "python_multipart")):
+if any(find_spec(name) is None for name in ("starlette", "uvicorn", "python_multipart", "lxml")):
     raise ImportError('The local service needs its extra: pip install "meibel-integrations[local]"')
 
 if TYPE_CHECKING:
+    from meibel_integrations.local.answerers.chat_model import ChatModelAnswerer as ChatModelAnswerer
     from meibel_integrations.local.answerers.interface import Answerer as Answerer
     from meibel_integrations.local.answerers.interface import HistoryTurn as HistoryTurn
     from meibel_integrations.local.answerers.interface import Question as Question
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from meibel_integrations.local.answerers.scripted import Pause as Pause
     from meibel_integrations.local.answerers.scripted import ScriptedAnswerer as ScriptedAnswerer
     from meibel_integrations.local.embedded import LocalMeibel as LocalMeibel
-    from meibel_integrations.local.embedded import serve as serve
     from meibel_integrations.local.search.passages import Passage as Passage
     from meibel_integrations.local.search.passages import Search as Search
+    from meibel_integrations.local.serving import serve as serve
+    from meibel_integrations.local.store.database import StorageError as StorageError
     from meibel_integrations.local.store.steps import AnswerCitation as AnswerCitation
     from meibel_integrations.local.store.steps import AnswerSource as AnswerSource
     from meibel_integrations.local.store.steps import Delta as Delta
@@ -37,6 +39,7 @@ _LAZY = {
     "AnswerCitation": "store.steps",
     "AnswerSource": "store.steps",
     "Answerer": "answerers.interface",
+    "ChatModelAnswerer": "answerers.chat_model",
     "Delta": "store.steps",
     "Done": "store.steps",
     "HistoryTurn": "answerers.interface",
@@ -49,16 +52,18 @@ _LAZY = {
     "Search": "search.passages",
     "Status": "store.steps",
     "Step": "store.steps",
+    "StorageError": "store.database",
     "Thinking": "store.steps",
     "ToolCall": "store.steps",
     "ToolResult": "store.steps",
-    "serve": "embedded",
+    "serve": "serving",
 }
 
 __all__ = [
     "AnswerCitation",
     "AnswerSource",
     "Answerer",
+    "ChatModelAnswerer",
     "Delta",
     "Done",
     "HistoryTurn",
@@ -71,6 +76,7 @@ __all__ = [
     "Search",
     "Status",
     "Step",
+    "StorageError",
     "Thinking",
     "ToolCall",
     "ToolResult",

@@ -1,13 +1,13 @@
-"""Starting and stopping the local service: ``LocalMeibel`` inside a program, ``serve`` as a program."""
+"""The local service inside a program: starting it, stopping it, and what tests need of it."""
 
 from __future__ import annotations
 
 import atexit
-import hashlib
-import signal
+import re
+import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +17,17 @@ from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.local.answerers.interface import Answerer
 from meibel_integrations.local.app import create_app
 from meibel_integrations.local.context import LocalContext
+from meibel_integrations.local.documents.given import Documents, GivenDocuments, read_documents
 from meibel_integrations.local.faults.catalogue import Fault, FaultName, Faults
 from meibel_integrations.local.http_server import ServerThread, address_of, bind
 from meibel_integrations.local.limits import Limits
 from meibel_integrations.local.request_log import RequestLog
 from meibel_integrations.local.routes.meibel import BASE_PATH
+from meibel_integrations.local.search.embeddings import Vectors, embedding_model
 from meibel_integrations.local.store import sessions, tenants, turn_log
 from meibel_integrations.local.store.database import Database
 from meibel_integrations.local.store.process_lock import ProcessLock
-from meibel_integrations.local.store.tenants import DEFAULT_TENANT, AgentRow, IdSource, Keys
+from meibel_integrations.local.store.tenants import DEFAULT_TENANT, AgentRow, IdSource, Keys, WantedAgent, name_keys
 from meibel_integrations.local.turns.runner import TurnRunner
 from meibel_integrations.local.wires.guide import GuideWire
 from meibel_integrations.local.wires.interface import DialectName
@@ -34,10 +36,14 @@ from meibel_integrations.local.wires.v2 import V2Wire
 if TYPE_CHECKING:
     from meibel_integrations.local.documents.report import IngestReport
 
-__all__ = ["LocalMeibel", "serve"]
+__all__ = ["LocalMeibel"]
 
-PathLike = str | Path
 _JOIN_SECONDS = 2.0
+_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
+_KNOWN_WHEN_STARTED = frozenset(
+    {"base_url", "llama_cloud_base_url", "api_key", "keys", "agent_id", "agent_ids", "index_id", "index_ids"}
+    | {"ingest_report", "ingest_reports", "_db"}
+)
 
 
 class LocalMeibel:
@@ -46,16 +52,22 @@ class LocalMeibel:
     A context manager, or ``start()`` and ``close()``.
 
     Args:
-        documents: files and folders that the agent answers from, read when the service starts.
+        documents: what the agent answers from, read when the service starts: files and folders, texts by name
+            (``{"name.md": "text"}``), or documents of LangChain or LlamaIndex.
         database: where everything is kept: a file, or ``":memory:"``.
         agent: the agent's name. Agents that the database already has are served, too.
         dialect: ``"v2"`` answers as the official SDK expects, ``"guide"`` as Meibel's guide shows.
-        answerer: makes the answers; one for all agents, or a mapping from agent names. Default: the quoting one.
+        answerer: makes the answers; one for all agents, or a mapping from agent names: an answerer, a LangChain chat
+            model or a LlamaIndex LLM. Default: the quoting one.
         api_key: the key to accept. Default: the database's own, made when the database is.
         api_keys: further keys: a mapping from tenant names to keys, or a list of keys. A key is a tenant: it has the
             same agents and documents, and its own sessions.
-        seed: makes session, signal and agent ids and the default key the same at every run.
+        seed: makes session and signal ids and the default key the same at every run.
         agents: several agents by name, each with its documents; instead of ``documents`` and ``agent``.
+        embedding: finds passages by their meaning, too: a LangChain or LlamaIndex embedding, or ``None`` for none.
+            Default: WordLlama, where the extra ``embeddings`` is installed; it is loaded at the first question.
+        agent_id, index_id: the agent's ids. Default: made from the agent's name and what its documents are called, so
+            that they are the same at every start; random for an agent without documents.
         host: what to listen on. Anything but this machine's loopback needs an ``api_key``.
         port: the port; 0 takes a free one.
         heartbeat: seconds of silence after which a stream sends a comment.
@@ -74,19 +86,23 @@ class LocalMeibel:
 
     Raises:
         ConfigurationError: from ``start``: missing documents, a port that is taken, a file that is no database…
+        RuntimeError: an attribute is read before the service was started.
     """
 
     def __init__(
         self,
-        documents: PathLike | Sequence[PathLike] | None = None,
-        database: PathLike = ":memory:",
+        documents: Documents | None = None,
+        database: str | Path = ":memory:",
         agent: str = "docs",
         dialect: DialectName = "v2",
-        answerer: Answerer | Mapping[str, Answerer] | None = None,
+        answerer: Answerer | Any | Mapping[str, Answerer | Any] | None = None,
         api_key: str | None = None,
         seed: int | str | None = None,
-        agents: Mapping[str, Sequence[PathLike]] | None = None,
+        agents: Mapping[str, Documents] | None = None,
         *,
+        embedding: Any = "auto",
+        agent_id: str | None = None,
+        index_id: str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         heartbeat: float = 15.0,
@@ -105,14 +121,21 @@ class LocalMeibel:
             raise ConfigurationError(
                 f"listening on {host!r} opens the service to the network: choose a key for it with api_key= (--api-key)"
             )
-        self._sources = {agent: _as_list(documents)} if agents is None else {n: _as_list(p) for n, p in agents.items()}
+        if agents is not None and (agent_id or index_id):
+            raise ConfigurationError("agent_id= and index_id= are for one agent, not for agents=")
+        for name, given_id in (("agent_id", agent_id), ("index_id", index_id)):
+            if given_id is not None and not _ID.fullmatch(given_id):
+                raise ConfigurationError(f"{name} must be made of letters, digits and . _ -, not {given_id!r}")
+        self._sources = {agent: documents} if agents is None else dict(agents)
         if not self._sources:
             raise ConfigurationError("agents= names no agent")
+        self._chosen_ids = (agent_id, index_id)
         self._database = database
         self._dialect: DialectName = dialect
-        self._answerer = answerer
+        self._answerer = _answerers(answerer)
+        self._embedding = embedding_model(embedding)
         self._given_key = api_key
-        self._more_keys = _named_keys(api_keys)
+        self._more_keys = name_keys(api_keys)
         self._ids = IdSource(seed)
         self._host = host
         self._port = port
@@ -148,6 +171,19 @@ class LocalMeibel:
                 atexit.unregister(self.close)
                 running.close()
 
+    def __repr__(self) -> str:
+        running = self._running is not None
+        return f"<LocalMeibel {self.base_url if running else 'that is not running'}, {', '.join(self._sources)}>"
+
+    def __getattr__(self, name: str) -> Any:
+        """Only reached for what is not there."""
+        if name in _KNOWN_WHEN_STARTED:
+            raise RuntimeError(
+                f"LocalMeibel has no {name.lstrip('_')} before it is started:"
+                " use `with LocalMeibel(...) as local:`, or call start()"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __enter__(self) -> LocalMeibel:
         return self.start()
 
@@ -155,8 +191,7 @@ class LocalMeibel:
         self.close()
 
     def _open(self, stack: ExitStack) -> None:
-        for paths in self._sources.values():
-            _require_paths(paths)
+        given = {name: read_documents(documents) for name, documents in self._sources.items()}
         db = stack.enter_context(Database(self._database))
         if not db.in_memory:
             lock = ProcessLock(db.path)
@@ -164,48 +199,51 @@ class LocalMeibel:
             lock.acquire(lambda: db.write(partial(turn_log.fail_running_turns, error="the service ended meanwhile")))
         self.keys = db.write(lambda conn: tenants.ensure_keys(conn, self._ids, self._given_key, self._more_keys))
         self.api_key = self.keys[DEFAULT_TENANT]
-        agents = self._ensure_agents(db)
+        agents = self._ensure_agents(db, given)
         first = next(iter(self._sources))
         self.agent_ids = {agent.name: agent.agent_id for agent in agents}
         self.index_ids = {agent.name: agent.index_id for agent in agents}
         self.agent_id, self.index_id = self.agent_ids[first], self.index_ids[first]
-        self.ingest_reports = self._ingest(db)
+        self.ingest_reports = self._ingest(db, given)
         self.ingest_report = self.ingest_reports.get(first)
         self._listen(stack, db)
 
-    def _ensure_agents(self, db: Database) -> list[AgentRow]:
+    def _ensure_agents(self, db: Database, given: Mapping[str, GivenDocuments]) -> list[AgentRow]:
         """Every tenant has every agent that this service was given; the default tenant's agents are shown."""
+        wanted = [WantedAgent(name, tuple(each.identity()), *self._chosen_ids) for name, each in given.items()]
 
-        def ensure(conn: Any) -> list[AgentRow]:
+        def ensure(conn: sqlite3.Connection) -> list[AgentRow]:
             for tenant in self.keys:
-                for name in self._sources:
-                    tenants.ensure_agent(conn, self._ids, tenant, name)
+                for agent in wanted:
+                    tenants.ensure_agent(conn, self._ids, tenant, agent)
             return tenants.list_agents(conn, DEFAULT_TENANT)
 
         return db.write(ensure)
 
-    def _ingest(self, db: Database) -> dict[str, IngestReport]:
+    def _ingest(self, db: Database, given: Mapping[str, GivenDocuments]) -> dict[str, IngestReport]:
         reports: dict[str, IngestReport] = {}
-        for name, paths in self._sources.items():
-            if not paths:
+        for name, each in given.items():
+            if not each:
                 continue
-            from meibel_integrations.local.documents.pipeline import ingest_paths
+            # Imported when needed: a service without documents starts without it.
+            from meibel_integrations.local.documents.pipeline import ingest_paths, ingest_texts
+            from meibel_integrations.local.documents.report import IngestReport
 
             for tenant in self.keys:
-                report = ingest_paths(
-                    db,
-                    tenant,
-                    self.agent_ids[name],
-                    paths,
-                    max_file_bytes=self._max_file_bytes,
-                    progress=self._progress,
-                )
+                report, agent_id, limit = IngestReport(), self.agent_ids[name], self._max_file_bytes
+                if each.paths:
+                    report += ingest_paths(
+                        db, tenant, agent_id, each.paths, max_file_bytes=limit, progress=self._progress
+                    )
+                if each.texts:
+                    report += ingest_texts(db, tenant, agent_id, each.texts, max_bytes=limit)
                 reports.setdefault(name, report)
         return reports
 
     def _listen(self, stack: ExitStack, db: Database) -> None:
         listener = stack.enter_context(bind(self._host, self._port))
-        runner = TurnRunner(db, self._ids, self._answerer_of, self._limits)
+        vectors = Vectors(db, self._embedding) if self._embedding else None
+        runner = TurnRunner(db, self._ids, self._answerer_of, self._limits, vectors)
         context = LocalContext(
             db=db,
             ids=self._ids,
@@ -285,59 +323,11 @@ class LocalMeibel:
         return self._log.entries()
 
 
-def serve(
-    documents: PathLike | Sequence[PathLike] | None = None,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8321,
-    on_ready: Callable[[LocalMeibel], object] | None = None,
-    **options: Any,
-) -> None:
-    """Run the service until Ctrl-C or SIGTERM. Takes the options of ``LocalMeibel`` and prints nothing.
+def _answerers(given: Any) -> Answerer | dict[str, Answerer] | None:
+    """Answerers as they are, and models made into answerers."""
+    if given is None or hasattr(given, "answer"):
+        answerer: Answerer | None = given
+        return answerer
+    from meibel_integrations.local.answerers.chat_model import as_answerer
 
-    Raises:
-        KeyboardInterrupt: Ctrl-C came while the documents were still being read.
-    """
-    with LocalMeibel(documents, host=host, port=port, **options) as local, _stop_signals() as stopped:
-        if on_ready is not None:
-            on_ready(local)
-        stopped.wait()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set. Outside of the main thread, where there are no signals, nothing sets it."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _as_list(paths: PathLike | Sequence[PathLike] | None) -> list[PathLike]:
-    if paths is None:
-        return []
-    return [paths] if isinstance(paths, str | Path) else list(paths)
-
-
-def _require_paths(paths: Sequence[PathLike]) -> None:
-    for path in paths:
-        if not Path(path).exists():
-            raise ConfigurationError(f"there is no file or folder {str(path)!r} to read documents from")
-
-
-def _named_keys(keys: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
-    """Keys by tenant. A key that came without a name is a tenant by itself, also after reopening."""
-    if isinstance(keys, Mapping):
-        named = dict(keys)
-    else:
-        named = {f"key-{hashlib.sha256(key.encode()).hexdigest()[:12]}": key for key in keys}
-    for tenant, key in named.items():
-        if not key or not key.isascii():
-            raise ConfigurationError(f"the key of {tenant!r} is empty or not ASCII; it has to fit into a header")
-    return named
+    return {name: as_answerer(one) for name, one in given.items()} if isinstance(given, Mapping) else as_answerer(given)

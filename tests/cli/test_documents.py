@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from meibel_integrations import MeibelClient
+from meibel_integrations.local import LocalMeibel
 from tests.support.running import run, run_process
 
 QUESTION = "Who built the lighthouse of Kaldur?"
@@ -146,7 +149,6 @@ def test_a_file_that_is_no_database_is_left_alone(docs: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("via", ["langchain", "llamaindex"])
 def test_a_chat_goes_on_in_its_session_until_new(docs: Path, tmp_path: Path, via: str) -> None:
     from meibel_integrations import MeibelClient
-    from meibel_integrations.local import LocalMeibel
 
     db = tmp_path / "chat.db"
     talk = f"{QUESTION}\n\nAnd when?\n/sources\n/new\n/sources\nHow is the package installed?\n/quit\nnever asked\n"
@@ -170,3 +172,45 @@ def test_a_chat_ends_with_its_input_and_knows_its_commands(docs: Path) -> None:
     assert result.exit_code == 0
     assert "There is no /unknown." in result.stdout
     assert "/quit" in result.stdout
+
+
+def test_what_an_agent_has_read_is_listed_and_forgotten(docs: Path, tmp_path: Path) -> None:
+    db = tmp_path / "x.db"
+    with LocalMeibel({"a.md": "# Given\n\nBy name."}, database=db, api_keys=["second"]):
+        assert run("ingest", docs, "--db", db).exit_code == 0
+
+    listed = run("documents", "list", "--db", db)
+    assert [line.split("  ")[-1] for line in listed.stdout.splitlines()] == [
+        str(docs / "history" / "origin.md"),
+        str(docs / "install.md"),
+        "given:a.md",
+    ]
+    assert "Origin" in listed.stdout
+    assert listed.stderr == "3 documents, 0.0 MB.\n"
+
+    shutil.rmtree(docs / "history")
+    removed = run("documents", "remove", docs / "history", "a.md", "--db", db)
+    assert removed.stdout == "2 documents removed.\n"
+    assert str(docs / "install.md") in run("documents", "list", "--db", db).stdout
+    # For every key of the database, and not only in the list.
+    with LocalMeibel(database=db) as local:
+        for key in local.keys.values():
+            with MeibelClient(api_key=key, base_url=local.base_url) as client:
+                session = client.agents.create_session(agent_id=local.agent_id)
+                reply = client.sessions.send_chat_message(
+                    session_id=session.id, user_message="Who built the lighthouse?"
+                )
+                assert "Ingrid" not in reply.message
+
+    again = run("documents", "remove", docs / "history", "--db", db)
+    assert again.exit_code == 1
+    assert "has read nothing from" in again.stderr
+    assert run("documents", "list", "--db", tmp_path / "none.db").exit_code == 2
+
+
+def test_many_files_that_are_skipped_for_one_reason_are_one_line(docs: Path) -> None:
+    for number in range(5):
+        (docs / f"{number}.py").touch()
+    (docs / "blob").write_bytes(b"\0" * 100)
+    lines = run("ask", "How is it installed?", "--docs", docs).stderr.splitlines()
+    assert sorted(line.split(":")[0] for line in lines) == sorted([f"skipped {docs / 'blob'}", "skipped 5 files"])

@@ -6,15 +6,17 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
 import pytest
 
-from meibel_integrations import __version__
+from meibel_integrations import MeibelClient, __version__
 from meibel_integrations.local import Delta, LocalMeibel, Pause, ScriptedAnswerer
 from tests.support.running import run, run_process, run_program, started
 
@@ -61,6 +63,46 @@ def test_serve_announces_itself_and_ends_quietly_with_ctrl_c(docs: Path) -> None
         assert server.returncode == 0
         assert "Traceback" not in rest + problems
         assert problems == ""
+
+
+def _shown(docs: Path, *options: str, **environment: str) -> dict[str, str]:
+    with started("serve", "--docs", docs, "--port", "0", *options, env={**os.environ, **environment}) as server:
+        said = _read_until(server.stdout, "ChatMeibel(")
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=20)
+    return {name: value.strip() for name, value in re.findall(r"^  (agent id|index id|key) (.*)$", said, re.MULTILINE)}
+
+
+def test_serve_is_the_same_at_every_start(docs: Path, tmp_path: Path) -> None:
+    first = _shown(docs, MEIBEL_API_KEY="a-hosted-secret")
+    assert first == _shown(docs)
+    assert first["key"].startswith("mbl_local_")
+    (kept,) = (tmp_path / "config").rglob("local-service-key")
+    assert kept.read_text().strip() == first["key"]
+    assert kept.stat().st_mode & 0o777 == 0o600
+    other = _shown(docs, "--agent-id", "agent_mine", "--key", "a-secret-of-mine", "--db", str(tmp_path / "x.db"))
+    assert other["agent id"] == "agent_mine"
+    assert "a-secret-of-mine" not in str(other)
+    assert _shown(docs, XDG_CONFIG_HOME="/dev/null")["key"] != first["key"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_serve_is_reached_when_more_connections_are_idle_than_it_may_open(docs: Path) -> None:
+    import resource
+
+    def few_files() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+
+    with started("serve", "--docs", docs, "--port", "0", preexec_fn=few_files) as server, ExitStack() as idle:
+        said = _read_until(server.stdout, "ChatMeibel(")
+        (host, port) = re.findall(r"export MEIBEL_BASE_URL=http://([\d.]+):(\d+)", said)[0]
+        for _ in range(600):
+            idle.enter_context(socket.create_connection((host, int(port)), timeout=20))
+        asked = idle.enter_context(socket.create_connection((host, int(port)), timeout=20))
+        asked.sendall(b"GET /_local/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert asked.recv(100).startswith(b"HTTP/1.1 200")
+        server.send_signal(signal.SIGINT)
+        assert server.communicate(timeout=20)[1] == ""
 
 
 def test_serve_takes_the_users_key_and_does_not_print_it(docs: Path) -> None:
@@ -251,4 +293,26 @@ def test_without_a_framework_it_says_which_extra_to_install(docs: Path) -> None:
     done = run_program(program)
     assert done.returncode == 1
     assert "meibel-integrations[langchain]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_answers_with_a_model_of_ones_own(docs: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from langchain_core.language_models import FakeListChatModel\n"
+        "model = FakeListChatModel(responses=['My own words.'])\n"
+    )
+    with started("serve", "--docs", docs, "--port", "0", "--model", "mine:model", cwd=tmp_path) as server:
+        said = _read_until(server.stdout, "As LlamaCloud")
+        told = dict(re.findall(r"^  (base URL|agent id|key) +(\S+)$", said, re.MULTILINE))
+        client = MeibelClient(api_key=told["key"], base_url=told["base URL"])
+        session = client.agents.create_session(agent_id=told["agent id"])
+        reply = client.sessions.send_chat_message(session_id=session.id, user_message="Who built it?")
+        assert reply.message == "My own words."
+        client.close()
+
+
+def test_a_model_that_nobody_knows_is_told(docs: Path) -> None:
+    done = run_process(["serve", "--docs", str(docs), "--model", "no_such_module:thing"])
+    assert done.returncode == 2
+    assert "no_such_module:thing" in done.stderr
     assert "Traceback" not in done.stderr

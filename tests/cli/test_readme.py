@@ -60,3 +60,13 @@ def test_links_lead_somewhere() -> None:
 def test_the_readme_begins_with_the_two_commands() -> None:
     assert re.findall(r"^make (\w+)", PAGES["README.md"], re.MULTILINE) == ["demo", "test"]
     assert PAGES["README.md"].index("make demo") < 100
+
+
+def test_the_snippet_with_a_model_runs(
+    docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(docs.parent)
+    page = (ROOT / "docs" / "local-answers.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(snippet, "local-answers.md", "exec"), {})
+    assert capsys.readouterr().out == "It burned whale oil.\n"

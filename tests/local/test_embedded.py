@@ -136,6 +136,125 @@ def test_without_a_seed_nothing_repeats_and_with_one_everything(start: Start, ap
     assert len({*one, *other, *run(None), *run(None)}) == 4 * len(one)
 
 
+@pytest.mark.parametrize("database", [":memory:", "x.db"])
+def test_the_same_folder_has_the_same_ids_at_every_start(tmp_path: Path, start: Start, database: str) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.md").write_text("The lamp burns.", encoding="utf-8")
+
+    def ids(**options: Any) -> tuple[str, str]:
+        path = ":memory:" if database == ":memory:" else tmp_path / str(len(options)) / database
+        if isinstance(path, Path):
+            path.parent.mkdir(exist_ok=True)
+        with LocalMeibel(database=path, **options) as local:
+            return local.agent_id, local.index_id
+
+    first = ids(documents=tmp_path / "one")
+    (tmp_path / "one" / "b.md").write_text("And more.", encoding="utf-8")
+    assert ids(documents=[str(tmp_path / "one" / ".." / "one")]) == first
+    assert first[0].startswith("agent_")
+    assert first[1].startswith("idx_")
+    if database == ":memory:":
+        assert ids(documents=tmp_path / "two") != first
+        assert ids(documents=tmp_path / "one", agent="other") != first
+        assert ids(documents={"a.md": "x"}) == ids(documents={"a.md": "y"}) != first
+
+
+def test_ids_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with LocalMeibel(database=path, agent_id="agent_mine", index_id="idx-1") as local:
+        assert (local.agent_id, local.index_id) == ("agent_mine", "idx-1")
+    with LocalMeibel(database=path) as local:
+        assert (local.agent_id, local.index_id) == ("agent_mine", "idx-1")
+    with pytest.raises(ConfigurationError, match="'agent_mine' already; it cannot become 'agent_yours'"):
+        LocalMeibel(database=path, agent_id="agent_yours").start()
+    with pytest.raises(ConfigurationError, match="has one of the ids"):
+        LocalMeibel(database=path, agent="second", agent_id="agent_mine").start()
+    for options in ({"agent_id": "a/b"}, {"index_id": ""}, {"agents": {"a": []}, "agent_id": "x"}):
+        with pytest.raises(ConfigurationError, match="_id"):
+            LocalMeibel(**options)
+
+
+def test_documents_of_every_kind(tmp_path: Path, start: Start, api: MakeApi) -> None:
+    from langchain_core.documents import Document as LangChainDocument
+    from llama_index.core import Document as LlamaIndexDocument
+
+    (tmp_path / "file.md").write_text("# File\n\nThe lighthouse is white.", encoding="utf-8")
+    lamp = "https://x.test/lamp.pdf"
+    mixed = [
+        tmp_path / "file.md",
+        LangChainDocument("The lamp burned whale oil.", metadata={"source": lamp, "title": "Lamp"}),
+        LangChainDocument("The lamp was replaced.", metadata={"source": lamp}),
+        LlamaIndexDocument(text="The keeper was Ingrid.", metadata={"file_name": "keeper.html"}),
+        LlamaIndexDocument(text="The stairs have 173 steps."),
+    ]
+    script = ScriptedAnswerer(lambda question: "; ".join(f"{p.title}|{p.url}" for p in question.search(question.text)))
+    local = start(documents=mixed, answerer=script)
+    client = api(local)
+    session = client.session()
+    assert local.ingest_report is not None
+    assert (local.ingest_report.documents, local.ingest_report.skipped) == (5, [])
+    said = {
+        word: client.chat(session, word).json()["assistant_response"] for word in ("white", "whale", "keeper", "stairs")
+    }
+    assert said["white"].startswith("File|file:///")
+    assert said["whale"].startswith("Lamp|https://x.test/lamp.pdf")
+    assert said["keeper"].startswith("keeper.html|document:keeper.html")
+    assert said["stairs"].startswith("document-")
+
+
+def test_texts_by_name_are_kept_in_line(tmp_path: Path, start: Start, api: MakeApi) -> None:
+    path = tmp_path / "x.db"
+    with LocalMeibel({"a.md": "# A\n\nwhite", "b.html": "<p>green</p>"}, database=path) as first:
+        assert first.ingest_report is not None
+        assert first.ingest_report.documents == 2
+    with LocalMeibel({"a.md": "# A\n\nwhite", "c.txt": ""}, database=path) as again:
+        report = again.ingest_report
+        assert report is not None
+        assert (report.unchanged, report.removed, [str(each) for each in report.skipped]) == (
+            1,
+            1,
+            ["c.txt: it is empty"],
+        )
+
+
+@pytest.mark.parametrize("nothing", [None, [], {}])
+def test_without_documents_a_script_answers(nothing: Any, start: Start, api: MakeApi) -> None:
+    local = start(documents=nothing, answerer=answerer())
+    assert local.ingest_report is None
+    client = api(local)
+    assert client.chat(client.session(), "x").json()["assistant_response"] == "yes"
+
+
+def test_what_is_no_document_is_named(tmp_path: Path) -> None:
+    for documents, says in (
+        ([3], "int is no document"),
+        ({"a.md": 3}, "not str and int"),
+        (["a.md"], r'no file or folder .*documents={"name.md": "text"}'),
+    ):
+        with pytest.raises(ConfigurationError, match=says):
+            LocalMeibel(documents, database=tmp_path / "x.db").start()  # type: ignore[arg-type]
+
+
+def test_before_it_is_started_it_says_what_to_do() -> None:
+    local = LocalMeibel(answerer=answerer())
+    for name in ("base_url", "api_key", "agent_id", "index_id", "ingest_report"):
+        with pytest.raises(RuntimeError, match=f"no {name} before it is started: use `with LocalMeibel"):
+            getattr(local, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        local.nothing  # noqa: B018
+    assert repr(local) == "<LocalMeibel that is not running, docs>"
+    with local:
+        assert local.base_url in repr(local)
+        assert local.api_key not in repr(local)
+
+
+def test_a_key_of_the_hosted_service_is_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEIBEL_API_KEY", "hosted-secret")
+    with LocalMeibel(answerer=answerer()) as one, LocalMeibel(answerer=answerer()) as other:
+        assert len({one.api_key, other.api_key, "hosted-secret"}) == 3
+
+
 def test_documents_are_read_at_the_start(tmp_path: Path, start: Start, api: MakeApi) -> None:
     (tmp_path / "zebra.md").write_text("# Zebras\n\nThe zebra sleeps standing.\n", encoding="utf-8")
     script = ScriptedAnswerer(lambda question: question.search("zebra")[0].text)

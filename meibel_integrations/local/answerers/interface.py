@@ -25,8 +25,17 @@ class HistoryTurn:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One turn to answer. ``uploaded_document_ids`` are the files that came with this very message. With
-    ``whole_passages`` the client is shown what a search found in full, not only its beginning."""
+    """One turn to answer.
+
+    Attributes:
+        text: what was asked.
+        history: the messages of the session's newest turns (at most 50 turns), oldest first.
+        search: over the documents that this turn may see.
+        uploaded_document_ids: the files that came with this very message.
+        earlier_document_ids: the files of the whole session, the newest first.
+        instructions: the system messages that came with this message.
+        whole_passages: the client is shown what a search found in full, not only its beginning.
+    """
 
     text: str
     history: tuple[HistoryTurn, ...]
@@ -35,9 +44,15 @@ class Question:
     include_thinking: bool = False
     include_tool_activity: bool = False
     whole_passages: bool = False
+    earlier_document_ids: tuple[str, ...] = ()
+    instructions: str = ""
 
 
 class Answerer(Protocol):
-    """Turns a question into steps. Raising means that the turn failed; the message reaches the client."""
+    """Turns a question into steps. Raising means that the turn failed; the message reaches the client.
+
+    An answerer that computes its steps, and never waits for anything, has an attribute ``computes`` that is true: such
+    answers take turns, so that streams begin at once however many are asked for.
+    """
 
     def answer(self, question: Question) -> Iterator[Step]: ...

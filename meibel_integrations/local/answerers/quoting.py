@@ -6,199 +6,155 @@ Everything it says beyond a short lead-in stands in a document, and where nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from meibel_integrations.local.answerers.evidence import Evidence, find_evidence, telling_terms
-from meibel_integrations.local.answerers.followup import is_pleasantry
 from meibel_integrations.local.answerers.interface import Question
-from meibel_integrations.local.answerers.prose import render
-from meibel_integrations.local.answerers.quotes import Quote, choose_quotes
-from meibel_integrations.local.search.analysis import terms
-from meibel_integrations.local.search.passages import Passage, Search
-from meibel_integrations.local.store.steps import (
-    AnswerCitation,
-    AnswerSource,
-    Delta,
-    Done,
-    Status,
-    Step,
-    Thinking,
-    ToolCall,
-    ToolResult,
-)
+from meibel_integrations.local.answerers.reading import Reading, is_pleasantry, read
+from meibel_integrations.local.answerers.scripted import count_usage
+from meibel_integrations.local.answerers.sources import as_source, look_up
+from meibel_integrations.local.answerers.units import plain
+from meibel_integrations.local.answerers.windows import Quote, choose, opening
+from meibel_integrations.local.search.passages import Passage
+from meibel_integrations.local.search.words import content_words, stems, stems_of
+from meibel_integrations.local.store.documents import HEADING_SEPARATOR
+from meibel_integrations.local.store.steps import AnswerCitation, Delta, Done, Status, Step, Thinking
 
-_MAXIMUM_SOURCES = 5
-_PER_DOCUMENT = 2  # passages of one document among the sources, beyond those that are quoted
-_READ = 10_000  # characters of a question that are looked at
-_SNIPPET = 500
-_RELATED = 0.6  # an uncited passage is listed when it scores at least this share of the best
+_SOURCES = 5
+_PER_DOCUMENT = 4  # passages of the document that a conversation is about
+_ENOUGH = 0.5  # the share of a question that a file has to have to be asked before the documents
 _PIECE = re.compile(r"\s*\S+\s*(?=\s|$)|\s+")
-_RESULTS_SHOWN = 10
+_FILE = re.compile(
+    r"\b(?:(?:this|the|that|my|attached|uploaded)\s+(?:files?|documents?|pdf)|attach\w*|upload\w*|summari[sz]e|summary|tl;?dr)\b",
+    re.IGNORECASE,
+)
+_FILE_WORD = re.compile(
+    r"files?|documents?|pdf|attach\w*|upload\w*|summar\w*|tl;?dr|sent|says?|contents?", re.IGNORECASE
+)
 _NOTHING_TO_LOOK_UP = "There is nothing to look up in that. Ask me anything about the documents."
-_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """``missing`` names what was asked for and the quoted document does not have."""
+
+    quotes: Sequence[Quote] = ()
+    passages: Sequence[Passage] = ()
+    missing: str = ""
 
 
 class QuotingAnswerer:
     """Answers with quotations from the agent's documents."""
 
+    computes = True
+
     def answer(self, question: Question) -> Iterator[Step]:
         """The steps of an answer: searches, the text in small pieces, sources and citations."""
         if not question.uploaded_document_ids and is_pleasantry(question.text):
-            for piece in _PIECE.findall(_NOTHING_TO_LOOK_UP):
-                yield Delta(piece)
-            yield Done(usage=_usage([question.text], _NOTHING_TO_LOOK_UP))
+            yield from _said(question.text, _NOTHING_TO_LOOK_UP, Done())
             return
         yield Status("Searching the documents")
-        recorder = _Recorder(question.search, _whole if question.whole_passages else _hit)
-        evidence = find_evidence(replace(question, search=recorder, text=question.text[:_READ]))
-        yield from recorder.steps
-        seen = (
-            " ".join(turn.text for turn in question.history if turn.role == "assistant") if evidence.continued else ""
-        )
-        quotes = choose_quotes(evidence, question.text, seen)
+        searches: list[Step] = []
+        reading = read(question.text, question.history)
+        found = _find(question, reading, searches)
+        yield from searches
         if question.include_thinking:
-            yield Thinking(_thoughts(evidence, quotes))
+            yield Thinking(_thoughts(reading, found))
         yield Status("Writing the answer")
-        sources = _sources(evidence, quotes)
-        text, citations = _compose(question.text, evidence, quotes, sources)
-        for piece in _PIECE.findall(text):
-            yield Delta(piece)
-        read = [question.text, *(p.text for p in recorder.passages.values())]
-        if evidence.continued:
-            read += [turn.text for turn in question.history]
-        yield Done(
-            sources=tuple(_source(passage, quotes) for passage in sources),
-            citations=citations,
-            usage=_usage(read, text),
-        )
+        text, done = _compose(reading, found)
+        yield from _said(" ".join([question.text, *(passage.text for passage in found.passages)]), text, done)
 
 
-@dataclass(slots=True)
-class _Recorder:
-    """A search that writes down what was looked for and found, as the steps of a tool."""
-
-    search: Search
-    shown: Callable[[Passage], dict[str, Any]]
-    steps: list[Step] = field(default_factory=list)
-    passages: dict[tuple[str, int], Passage] = field(default_factory=dict)
-    calls: int = 0
-
-    def __call__(self, query: str, *, limit: int = 10, document_ids: Sequence[str] | None = None) -> list[Passage]:
-        self.calls += 1
-        call_id = f"search-{self.calls}"
-        arguments: dict[str, Any] = {"query": query, "limit": limit}
-        if document_ids is not None:
-            arguments["document_ids"] = list(document_ids)
-        found = self.search(query, limit=limit, document_ids=document_ids)
-        self.passages.update({(passage.document_id, passage.start): passage for passage in found})
-        self.steps.append(ToolCall(call_id, "search", arguments))
-        self.steps.append(ToolResult(call_id, "search", [self.shown(passage) for passage in found[:_RESULTS_SHOWN]]))
-        return found
+def _said(read_text: str, text: str, done: Done) -> Iterator[Step]:
+    yield from (Delta(piece) for piece in _PIECE.findall(text))
+    yield Done(done.sources, done.citations, usage=count_usage(read_text, text))
 
 
-def _hit(passage: Passage) -> dict[str, Any]:
-    return {**_found(passage), "snippet": _shorten(passage.text, 0)}
+def _find(question: Question, reading: Reading, searches: list[Step]) -> _Found:
+    about_file = _FILE.search(reading.asked) is not None
+    files = question.uploaded_document_ids or (question.earlier_document_ids if about_file else ())
+    if files:
+        found = _in_files(question, reading, files, searches, about_file=about_file)
+        if found.quotes:
+            return found
+    own = content_words(reading.asked)
+    if own.keys() & set(stems(reading.context)):
+        given = Passage("", "the given context", "", reading.context, 1.0, 0, len(reading.context))
+        return _Found(choose(reading, [given], question.search), [given])
+    passages = look_up(question, reading.query, searches)
+    cited = next((turn.document_ids for turn in reversed(question.history) if turn.document_ids), ())[:1]
+    if not (reading.leans and cited):
+        return _Found(choose(reading, passages, question.search), passages)
+    # What answered the question before comes first: the conversation is about it.
+    here = look_up(question, reading.query, searches, limit=_PER_DOCUMENT, document_ids=cited)
+    passages = [*here, *(passage for passage in passages if passage.document_id not in cited)]
+    known = {stem for text in stems_of([p.text for p in passages]) for stem in text}
+    quotes = choose(reading, passages if not own or own.keys() & known else here, question.search)
+    return _Found(quotes, passages, "" if not own or own.keys() & known else ", ".join(own.values()))
 
 
-def _whole(passage: Passage) -> dict[str, Any]:
-    place = {"start": passage.start, "end": passage.end, "ordinal": passage.ordinal}
-    return {**_found(passage), "text": passage.text, **place}
+def _in_files(
+    question: Question, reading: Reading, files: Sequence[str], searches: list[Step], *, about_file: bool
+) -> _Found:
+    """From files that were sent along, unless the question is plainly about something else."""
+    asked = {s: word for s, word in content_words(reading.asked).items() if not _FILE_WORD.fullmatch(word)}
+    passages = look_up(question, reading.query, searches, document_ids=files) if asked else []
+    texts = stems_of([f"{passage.title} {passage.heading} {passage.text}" for passage in passages])
+    share = max((len(asked.keys() & set(text)) / len(asked) for text in texts), default=0.0)
+    if share >= _ENOUGH:
+        return _Found(choose(reading, passages, question.search), passages)
+    if asked and not about_file and question.search(reading.query):
+        return _Found()
+    first = look_up(question, "", searches, limit=3, document_ids=files[:1])
+    return _Found(opening(first), first, missing=", ".join(asked.values()))
 
 
-def _found(passage: Passage) -> dict[str, Any]:
-    return {
-        "document_id": passage.document_id,
-        "title": passage.title,
-        "url": passage.url,
-        "score": passage.score,
-    }
-
-
-def _thoughts(evidence: Evidence, quotes: Sequence[Quote]) -> str:
-    wanted = ", ".join(term.surface for term in telling_terms(evidence.terms)) or "the document as a whole"
-    if not quotes:
+def _thoughts(reading: Reading, found: _Found) -> str:
+    wanted = ", ".join(content_words(reading.query).values()) or "the document as a whole"
+    if not found.quotes:
         return f"Looking for: {wanted}. No passage covers it."
-    titles = ", ".join(dict.fromkeys(_titled(passage.title) for passage in evidence.passages))
-    return f"Looking for: {wanted}. Passages found in {titles}. Quoting {len(quotes)} of them."
+    titles = ", ".join(dict.fromkeys(_place(passage) for passage in found.passages))
+    return f"Looking for: {wanted}. Passages found in {titles}. Quoting {len(found.quotes)} of them."
 
 
-def _compose(
-    asked: str, evidence: Evidence, quotes: Sequence[Quote], sources: Sequence[Passage]
-) -> tuple[str, tuple[AnswerCitation, ...]]:
-    """The answer's text, and a citation right behind each quotation."""
-    if not quotes:
-        return _nothing_found(asked), ()
-    title = quotes[0].passage.title
-    text = f"From {_titled(title)}:"
-    if evidence.missing:
-        text = f"I found nothing about {evidence.missing} in {_titled(title)}. What it says:"
+def _compose(reading: Reading, found: _Found) -> tuple[str, Done]:
+    """The answer's text, with a citation right behind each quotation."""
+    if not found.quotes:
+        wanted = list(dict.fromkeys(word[:60] for word in content_words(reading.asked).values()))[:5]
+        about = f" about {', '.join(wanted)}." if wanted else ": the question names nothing to look for."
+        return f"I found nothing in the documents{about}", Done()
+    sources = _sources(found)
+    text = ""
     citations: list[AnswerCitation] = []
-    for quote in quotes:
-        if quote.passage.title != title:
-            title = quote.passage.title
-            text += f"\n\nFrom {_titled(title)}:"
+    place = ""
+    for quote in found.quotes:
+        if _place(quote.passage) != place:
+            place = _place(quote.passage)
+            lead = (
+                f"I found nothing about {found.missing} in {place}. What it says:"
+                if found.missing
+                else f"From {place}:"
+            )
+            text += f"\n\n{lead}" if text else lead
         text += f"\n\n{quote.text}"
-        citations.append(AnswerCitation(len(text), (sources.index(quote.passage),)))
-    return text, tuple(citations)
+        if quote in sources:
+            citations.append(AnswerCitation(len(text), (sources.index(quote),)))
+    return text, Done(tuple(as_source(source.passage, source.text) for source in sources), tuple(citations))
 
 
-def _titled(title: str) -> str:
-    """A title in quotation marks that differ from those inside it."""
-    return f"\u201c{render(title)}\u201d"
+def _sources(found: _Found) -> list[Quote]:
+    """The best documents, each by what is quoted of it, or by its best passage."""
+    quoted = [quote for quote in found.quotes if quote.passage.document_id]
+    best = {p.document_id: p for p in reversed(found.passages) if p.document_id}
+    order = list(dict.fromkeys(p.document_id for p in found.passages))
+    silent = [Quote(best[d], "") for d in order if d in best and d not in {q.passage.document_id for q in quoted}]
+    listed = [*quoted, *silent[: _SOURCES + len(silent) - len(order)]]
+    return sorted(listed, key=lambda source: order.index(source.passage.document_id))
 
 
-def _nothing_found(asked: str) -> str:
-    wanted = [term.surface for term in telling_terms(terms(asked[:_READ]))][:5]
-    if not wanted:
-        return "I found nothing in the documents: the question names nothing to look for."
-    return f"I found nothing in the documents about {', '.join(w[:60] for w in wanted)}."
-
-
-def _sources(evidence: Evidence, quotes: Sequence[Quote]) -> list[Passage]:
-    """The quoted passages, then others that came close; the best first."""
-    if not quotes:
-        return []
-    listed = list(dict.fromkeys(quote.passage for quote in quotes))
-    threshold = _RELATED * max(passage.score for passage in evidence.passages)
-    for passage in evidence.passages:
-        siblings = sum(other.document_id == passage.document_id for other in listed)
-        if passage not in listed and passage.score >= threshold and siblings < _PER_DOCUMENT and not evidence.missing:
-            listed.append(passage)
-    return listed[:_MAXIMUM_SOURCES]
-
-
-def _source(passage: Passage, quotes: Sequence[Quote]) -> AnswerSource:
-    quote = next((quote for quote in quotes if quote.passage == passage), None)
-    quoted = quote.source if quote is not None else ""
-    opening = quoted.split(None, 4)[:4]
-    match = re.search(r"\s+".join(map(re.escape, opening)), passage.text) if opening else None
-    return AnswerSource(
-        title=passage.title,
-        url=passage.url,
-        snippet=_shorten(passage.text, match.start() if match else 0, len(quoted)),
-        score=passage.score,
-        document_id=passage.document_id,
-    )
-
-
-def _shorten(text: str, at: int, length: int = 0) -> str:
-    """About 500 characters of a passage, with the quoted ones in them."""
-    room = max(_SNIPPET, length + 100)
-    if len(text) <= room:
-        return text
-    start = 0 if at + length + 50 <= room else max(min(at - 50, len(text) - room), 0)
-    if start:
-        start = text.find(" ", start, at) + 1 or start
-    end = start + room
-    if end < len(text):
-        end = max(text.rfind(" ", start, end), at + length)
-    return ("… " if start else "") + text[start:end].strip() + (" …" if end < len(text) else "")
-
-
-def _usage(read: Sequence[str], written: str) -> dict[str, int]:
-    """Tokens, counted as words and punctuation marks."""
-    taken = sum(len(_TOKEN.findall(text)) for text in read)
-    given = len(_TOKEN.findall(written))
-    return {"input_tokens": taken, "output_tokens": given, "total_tokens": taken + given}
+def _place(passage: Passage) -> str:
+    """The document's title and the section's, in quotation marks that differ from those inside them."""
+    title, section = plain(passage.title), plain(passage.heading.rsplit(HEADING_SEPARATOR, 1)[-1])
+    if not passage.document_id:
+        return title
+    return f"\u201c{title}\u201d" if section in ("", title) else f"\u201c{title}\u201d, \u201c{section}\u201d"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from meibel_integrations.local.answerers.interface import Question
 from meibel_integrations.local.store.steps import Delta, Done, Step
 
-__all__ = ["Pause", "ScriptedAnswerer"]
+__all__ = ["Pause", "ScriptedAnswerer", "count_usage"]
 
 
 class Pause:

@@ -6,11 +6,11 @@ The law that citations rest on: ``text[passage.start:passage.end] == passage.tex
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from meibel_integrations.local.documents.document import Extracted
-from meibel_integrations.local.search.analysis import derived_words, split_identifier
+from meibel_integrations.local.search.words import derived_words
 from meibel_integrations.local.store.documents import PassageRecord
 
 TARGET = 1100  # characters: a passage is closed when it has grown this long
@@ -21,28 +21,21 @@ _GAP = re.compile(r"\n[ \t]*+\n(?:[ \t]*+\n)*+")
 _LINE = re.compile(r"\n")
 _SENTENCE = re.compile(r"[.!?\u3002\uff01\uff1f][\"')\]]*\s|[\u3002\uff01\uff1f]")
 _SPACE = re.compile(r"\s")
-_CAMEL_NAME = re.compile(r"\b[A-Za-z]*[a-z][A-Z]\w*")
 
 
 def chunk(document: Extracted) -> Iterator[PassageRecord]:
     """The passages of a document, in order, without overlap."""
     text = document.text
+    blocks = _Blocks(document.blocks)
     for section in document.sections:
-        extra = _names_in(section.heading)
-        for start, end in _pieces(text, section.start, section.end, document.blocks):
+        for start, end in _pieces(text, section.start, section.end, blocks):
             start, end = _trim(text, start, end)
             if start < end:
                 body = text[start:end]
-                derived = derived_words(body)
-                yield PassageRecord(start, end, section.heading, body, f"{extra} {derived}".strip())
+                yield PassageRecord(start, end, section.heading, body, derived_words(body, section.heading))
 
 
-def _names_in(heading: str) -> str:
-    """The words inside compound names of a heading, so that ``DatabaseRouter`` is found as database router."""
-    return " ".join(part for name in _CAMEL_NAME.findall(heading) for part in split_identifier(name))
-
-
-def _pieces(text: str, start: int, end: int, blocks: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def _pieces(text: str, start: int, end: int, blocks: _Blocks) -> Iterator[tuple[int, int]]:
     if end - start <= MAXIMUM:
         yield start, end
         return
@@ -55,7 +48,7 @@ def _pieces(text: str, start: int, end: int, blocks: list[tuple[int, int]]) -> I
             begin = at
             grown = paragraph_end - begin
         if grown > MAXIMUM:
-            limit = _CODE_MAXIMUM if _holds_block(blocks, begin, paragraph_end) else MAXIMUM
+            limit = _CODE_MAXIMUM if blocks.any_within(begin, paragraph_end) else MAXIMUM
             yield from _split_long(text, begin, paragraph_end, limit)
             begin = paragraph_end
         elif grown >= TARGET and not _continues(text, paragraph_end, end):
@@ -66,22 +59,33 @@ def _pieces(text: str, start: int, end: int, blocks: list[tuple[int, int]]) -> I
         yield begin, end
 
 
-def _paragraph_ends(text: str, start: int, end: int, blocks: list[tuple[int, int]]) -> Iterator[int]:
-    starts = [block[0] for block in blocks]
+def _paragraph_ends(text: str, start: int, end: int, blocks: _Blocks) -> Iterator[int]:
     for gap in _GAP.finditer(text, start, end):
-        at = gap.end()
-        block = bisect_right(starts, gap.start()) - 1
-        if block < 0 or gap.start() >= blocks[block][1]:
-            yield at
+        if not blocks.cover(gap.start()):
+            yield gap.end()
+
+
+class _Blocks:
+    """The blocks of code of a document, in order and without overlap."""
+
+    def __init__(self, blocks: list[tuple[int, int]]) -> None:
+        self._starts = [start for start, _ in blocks]
+        self._ends = [end for _, end in blocks]
+
+    def cover(self, place: int) -> bool:
+        """Whether a place lies inside a block."""
+        before = bisect_right(self._starts, place) - 1
+        return before >= 0 and place < self._ends[before]
+
+    def any_within(self, start: int, end: int) -> bool:
+        """Whether a whole block lies between two places."""
+        first = bisect_left(self._starts, start)
+        return first < len(self._ends) and self._ends[first] <= end
 
 
 def _continues(text: str, at: int, end: int) -> bool:
     """An indented paragraph (a literal block, the body of a list item) belongs to what stands before it."""
     return at < end and text[at] in " \t"
-
-
-def _holds_block(blocks: list[tuple[int, int]], start: int, end: int) -> bool:
-    return any(start <= a and b <= end for a, b in blocks)
 
 
 def _split_long(text: str, start: int, end: int, limit: int) -> Iterator[tuple[int, int]]:

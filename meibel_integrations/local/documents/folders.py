@@ -26,7 +26,7 @@ class FoundFile:
 
 
 @dataclass(slots=True)
-class Walk:
+class FolderContents:
     """The outcome of a walk, in a stable order."""
 
     files: list[FoundFile] = field(default_factory=list)
@@ -34,9 +34,9 @@ class Walk:
     ignored: int = 0
 
 
-def walk_folder(root: Path) -> Walk:
+def walk_folder(root: Path) -> FolderContents:
     """Everything below ``root`` (an existing, resolved folder). Links are followed to files inside ``root`` only."""
-    walk = Walk()
+    walk = FolderContents()
     links: list[Path] = []
     for entry in _entries(root, walk):
         if entry.is_symlink():
@@ -68,7 +68,7 @@ def find_file(path: Path) -> FoundFile | Skipped:
     return FoundFile(real, real, info.st_size)
 
 
-def _entries(folder: Path, walk: Walk) -> Iterator[os.DirEntry[str]]:
+def _entries(folder: Path, walk: FolderContents) -> Iterator[os.DirEntry[str]]:
     """Files and links below a folder, in order of their names; depth first, without recursion."""
     pending = [str(folder)]
     while pending:
@@ -99,7 +99,7 @@ def _is_junk(name: str, is_folder: bool) -> bool:
     return name.endswith(_JUNK_SUFFIXES)
 
 
-def _add_links(root: Path, links: list[Path], walk: Walk) -> None:
+def _add_links(root: Path, links: list[Path], walk: FolderContents) -> None:
     seen = {str(found.real) for found in walk.files}
     for link in links:
         try:

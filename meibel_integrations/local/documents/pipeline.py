@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -13,10 +13,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from meibel_integrations.local.documents.chunking import chunk
-from meibel_integrations.local.documents.extract import EXTRACTION_VERSION, extract
+from meibel_integrations.local.documents.extract import EXTRACTION_VERSION, extract, office_kind
 from meibel_integrations.local.documents.folders import FoundFile, find_file, walk_folder
+from meibel_integrations.local.documents.given import GivenText
+from meibel_integrations.local.documents.reader_process import read_apart
 from meibel_integrations.local.documents.reading import UnreadableError, looks_binary, read_file, too_large
 from meibel_integrations.local.documents.report import IngestReport, Skipped
+from meibel_integrations.local.documents.shelf import GIVEN
 from meibel_integrations.local.store import documents
 from meibel_integrations.local.store.documents import DocumentRecord
 
@@ -76,6 +79,54 @@ def ingest_paths(
     return report
 
 
+def ingest_texts(
+    db: Database, tenant: str, agent_id: str, texts: Sequence[GivenText], *, max_bytes: int = MAX_FILE_BYTES
+) -> IngestReport:
+    """Bring those of an agent's documents that are no files in line with the given ones."""
+    report = IngestReport()
+    scope = db.write(lambda conn: documents.ensure_scope(conn, tenant, "agent", agent_id))
+    known = db.read(lambda conn: documents.document_digests(conn, tenant, scope))
+    kept: set[str] = set()
+    with BatchWriter(db, tenant, scope, report) as writer:
+        for text in texts:
+            key = GIVEN + text.name
+            content = text.text.encode("utf-8", "replace")
+            digest = content_digest(content + text.title.encode("utf-8", "replace"))
+            if key in kept:
+                continue
+            if known.get(key) == digest:
+                kept.add(key)
+                report.unchanged += 1
+                continue
+            try:
+                if len(content) > max_bytes:
+                    raise UnreadableError(too_large(len(content), max_bytes))
+                record = make_record(
+                    identity=(agent_id, key),
+                    path=key,
+                    name=text.name if text.parsed else "text",
+                    url=text.url,
+                    content=content,
+                    digest=digest,
+                )
+            except UnreadableError as error:
+                report.skipped.append(Skipped(text.name, str(error)))
+                continue
+            kept.add(key)
+            if not text.parsed:
+                record = replace(record, title=(text.title or _own_title(record.title) or text.name)[:300])
+            writer.add(record)
+    gone = [key for key in known if key.startswith(GIVEN) and key not in kept]
+    if gone:
+        report.removed = db.write(lambda conn: documents.remove_documents(conn, tenant, scope, gone))
+    return report
+
+
+def _own_title(title: str) -> str:
+    """A title that a text without a name of its own has by a heading."""
+    return "" if title == "text" else title
+
+
 @dataclass(frozen=True, slots=True)
 class _Root:
     """One of the given paths: a folder with its files, or a file by itself (then ``folder`` is ``None``)."""
@@ -131,22 +182,28 @@ def _prepare(
 
 
 def make_record(
-    *, identity: tuple[str, ...], path: str, name: str, url: str, content: bytes, digest: str
+    *, identity: tuple[str, ...], path: str, name: str, url: str, content: bytes, digest: str, apart: bool = False
 ) -> DocumentRecord:
     """A document ready to be stored. The same ``identity`` always gives the same document id.
+
+    With ``apart`` it is read in a child process, as those are whose format is not text.
 
     Raises:
         UnreadableError: there is no text to be had from it.
     """
-    document = extract(name, content)
+    if apart or office_kind(name, content) is not None:
+        title, passages = read_apart(name, content)
+    else:
+        document = extract(name, content)
+        title, passages = document.title, list(chunk(document))
     return DocumentRecord(
         id=document_id(*identity),
         path=path,
-        title=document.title[:300],
+        title=title[:300],
         url=url,
         digest=digest,
         size=len(content),
-        passages=list(chunk(document)),
+        passages=passages,
     )
 
 
@@ -188,6 +245,7 @@ class BatchWriter:
             if kind is None:
                 self._flush()
                 self._settle()
+                self._db.write(partial(documents.count_words, scope=self._scope))
         finally:
             self._thread.shutdown(wait=True, cancel_futures=True)
 
@@ -204,7 +262,13 @@ class BatchWriter:
     def _flush(self) -> None:
         self._settle()
         if self._batch:
-            store = partial(documents.replace_documents, tenant=self._tenant, scope=self._scope, records=self._batch)
+            store = partial(
+                documents.replace_documents,
+                tenant=self._tenant,
+                scope=self._scope,
+                records=self._batch,
+                more_follow=True,
+            )
             self._pending = self._thread.submit(self._db.write, store)
             self._batch, self._bytes = [], 0
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 _BINARY_SUFFIXES = frozenset(
     """
-    .7z .a .avi .avif .bin .bmp .bz2 .class .dat .db .deb .dll .dmg .doc .docx .dylib .eot .epub .exe .flac .gif .gmo
+    .7z .a .avi .avif .bin .bmp .bz2 .class .dat .db .deb .dll .dmg .doc .dylib .eot .epub .exe .flac .gif .gmo
     .gz .ico .icns .jar .jpeg .jpg .lz4 .mkv .mo .mov .mp3 .mp4 .npy .npz .o .odp .ods .odt .ogg .otf .parquet .pickle
     .pkl .png .ppt .pptx .psd .rar .rpm .so .sqlite .sqlite3 .tar .tgz .tif .tiff .ttf .wasm .wav .webm .webp .whl .woff
     .woff2 .xls .xlsx .xz .zip .zst

@@ -32,3 +32,15 @@ class IngestReport:
     removed: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     ignored: int = 0
+
+    def __add__(self, other: IngestReport) -> IngestReport:
+        """Both together."""
+        return IngestReport(
+            documents=self.documents + other.documents,
+            passages=self.passages + other.passages,
+            bytes=self.bytes + other.bytes,
+            unchanged=self.unchanged + other.unchanged,
+            removed=self.removed + other.removed,
+            skipped=[*self.skipped, *other.skipped],
+            ignored=self.ignored + other.ignored,
+        )

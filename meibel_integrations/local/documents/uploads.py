@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from meibel_integrations.local.store.database import Database
 
 
+_APART_BYTES = 256 * 1024  # a larger file would hold up the service
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A file that came with a message."""
@@ -50,7 +53,17 @@ def store_uploads(db: Database, tenant: str, session_id: str, uploads: Sequence[
 def delete_uploads(conn: sqlite3.Connection, tenant: str, session_ids: Iterable[str]) -> None:
     """Drop all uploaded files of these sessions."""
     for session_id in session_ids:
-        _remove_new(conn, tenant, session_id, frozenset())
+        for scope in documents.find_scopes(conn, tenant, (), session_id):
+            documents.drop_scope(conn, scope)
+
+
+def uploaded(conn: sqlite3.Connection, tenant: str, session_id: str) -> tuple[str, ...]:
+    """The ids of all files of a session, the newest first."""
+    return tuple(
+        document_id
+        for scope in documents.find_scopes(conn, tenant, (), session_id)
+        for document_id in documents.document_ids(conn, tenant, scope)
+    )
 
 
 def _paths(conn: sqlite3.Connection, tenant: str, session_id: str) -> frozenset[str]:
@@ -90,6 +103,7 @@ def ingest_upload(db: Database, tenant: str, session_id: str, filename: str, dat
             url=documents.UPLOAD_URL_PREFIX + quote(name),
             content=data,
             digest=digest,
+            apart=len(data) > _APART_BYTES,
         )
     except UnreadableError as error:
         raise InvalidInputError(f"The file {name!r} cannot be used: {error}.") from None

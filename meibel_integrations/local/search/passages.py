@@ -26,4 +26,18 @@ class Passage:
 class Search(Protocol):
     """Search over the documents of this agent and the files uploaded in this session."""
 
-    def __call__(self, query: str, *, limit: int = 10, document_ids: Sequence[str] | None = None) -> list[Passage]: ...
+    def __call__(self, query: str, *, limit: int = 10, document_ids: Sequence[str] | None = None) -> list[Passage]:
+        """Passages, those of the best document first; none when the documents have no answer.
+
+        With ``document_ids`` only these are searched, whether they have an answer or not; with an empty query, too,
+        they are given in reading order.
+        """
+        ...
+
+    def weigh(self, query: str) -> dict[str, float]:
+        """The stems of the words that a question asks about, misspelled ones corrected. A rare word weighs more."""
+        ...
+
+    def similarity(self, query: str, texts: Sequence[str]) -> list[float] | None:
+        """How near texts are to a question in meaning (cosines), if there is an embedding model."""
+        ...

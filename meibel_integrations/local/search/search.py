@@ -1,103 +1,175 @@
-"""The search that an answerer is given: one tenant's agents, one session's uploads, nothing else."""
+"""The search that an answerer is given: one tenant's agents, one session's uploads, nothing else.
+
+FTS5 ranks passages by words and, if there is an embedding model, vectors rank them by meaning. Both lists are joined by
+reciprocal rank: a passage counts 1/(5 + rank) in each. A document counts as its best passage and a quarter of its
+second. One gate decides whether the documents have an answer at all. The constants were chosen on the
+open part of ``benchmarks/answers.py``.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 import sqlite3
-from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from meibel_integrations.local.search.analysis import Term, terms
-from meibel_integrations.local.search.passages import Passage, Search
-from meibel_integrations.local.search.query import match_any, match_everything, match_term
-from meibel_integrations.local.search.ranking import rank, term_weights
+from meibel_integrations.local.search.passages import Passage
+from meibel_integrations.local.search.spelling import correct
+from meibel_integrations.local.search.words import content_words, keyword_phrases, stems_of
 from meibel_integrations.local.store import documents
-from meibel_integrations.local.store.documents import PassageRow
 
 if TYPE_CHECKING:
+    from meibel_integrations.local.search.embeddings import Vectors
     from meibel_integrations.local.store.database import Database
+    from meibel_integrations.local.store.documents import PassageRow
 
-_CANDIDATES = 400
-_PER_DOCUMENT = 4  # of the candidates, so that one long document does not hide the others
-_RANKED = 100
-_COLUMN_WEIGHTS = (3.0, 2.5, 1.0, 1.0)  # title, heading, body, extra
-_LONGEST_QUERY = 20_000
-_MAXIMUM_TERMS = 48
-_RANKED_TERMS = 24
-_ALL_OF_DOCUMENT = 200  # a document of at most so many passages is ranked as a whole
+_COLUMN_WEIGHTS = (3.0, 2.5, 1.0, 1.0)  # title, heading, body, derived words
+_CANDIDATES = 100
+_RANK = 5
+_SHARES = (1.0, 0.25)
+_LOOKED_AT = 20  # passages that may open the gate
+_GATE_WORDS = 0.5  # the weighted share of the question that one passage has to have
+_GATE_BOTH = 0.58  # half that share, and the best cosine
+_PER_DOCUMENT = 4
+_MATCHES = 60_000  # a huge scope is searched by the question's rarest words, up to so many matches
+_LONGEST_QUERY = 4_000
+_MAXIMUM_WORDS = 32
 
 
-def make_search(db: Database, tenant: str, agent_ids: Sequence[str], session_id: str | None) -> Search:
-    """A search over the documents of the agents and the files uploaded in the session.
+@dataclass(frozen=True, slots=True)
+class DocumentSearch:
+    """Implements ``Search`` for the documents of some agents and the uploads of one session.
 
-    Without ``document_ids`` it returns nothing rather than passages that only share common words with the query.
-    With them it ranks those documents' passages as they are; with an empty query too, in reading order.
+    Inside ``turn()`` it computes: a service that answers many questions at once may let them take turns.
     """
 
-    def search(query: str, *, limit: int = 10, document_ids: Sequence[str] | None = None) -> list[Passage]:
-        def run(conn: sqlite3.Connection) -> list[Passage]:
-            scopes = documents.find_scopes(conn, tenant, agent_ids, session_id)
-            if not scopes or limit <= 0:
-                return []
-            if document_ids is not None:
-                return _search_within(conn, tenant, scopes, query, limit, document_ids)
-            return _search_all(conn, tenant, scopes, query, limit)
+    db: Database
+    tenant: str
+    agent_ids: Sequence[str]
+    session_id: str | None
+    vectors: Vectors | None = None
+    turn: Callable[[], AbstractContextManager[Any]] = nullcontext
 
-        return db.read(run)
+    def __call__(self, query: str, *, limit: int = 10, document_ids: Sequence[str] | None = None) -> list[Passage]:
+        query = query if len(query) <= _LONGEST_QUERY else query[:_LONGEST_QUERY].rpartition(" ")[0]
+        with self.turn():
+            return self._search(query, limit, document_ids)
 
-    return search
+    def _search(self, query: str, limit: int, document_ids: Sequence[str] | None) -> list[Passage]:
+        scopes = self.db.read(self._scopes)
+        ranges = None
+        if document_ids is not None:
+            ranges = self.db.read(lambda c: documents.document_ranges(c, self.tenant, scopes, list(document_ids)))
+        if not scopes or limit <= 0 or ranges == []:
+            return []
+        if ranges is not None and not content_words(query):
+            return self.db.read(lambda conn: self._in_order(conn, scopes, ranges, limit))
+        near = self.vectors.nearest(scopes, query, _CANDIDATES, ranges) if self.vectors and query.strip() else []
+        return self.db.read(lambda conn: self._ranked(conn, scopes, query, near, ranges, limit))
+
+    def weigh(self, query: str) -> dict[str, float]:
+        def run(conn: sqlite3.Connection) -> dict[str, float]:
+            return _read(conn, self._scopes(conn), query[:_LONGEST_QUERY])[0]
+
+        return self.db.read(run)
+
+    def similarity(self, query: str, texts: Sequence[str]) -> list[float] | None:
+        if self.vectors is None or not texts:
+            return None
+        model = self.vectors.model
+        cosines: list[float] = (model.embed(texts) @ model.embed_query(query)).tolist()
+        return cosines
+
+    def _scopes(self, conn: sqlite3.Connection) -> list[int]:
+        return documents.find_scopes(conn, self.tenant, self.agent_ids, self.session_id)
+
+    def _in_order(
+        self, conn: sqlite3.Connection, scopes: Sequence[int], ranges: Sequence[tuple[int, int, int]], limit: int
+    ) -> list[Passage]:
+        ids = list(islice((i for _, first, last in ranges for i in range(first, last + 1)), limit))
+        return [_passage(row, 0.0) for row in documents.load_passages(conn, self.tenant, scopes, ids)]
+
+    def _ranked(
+        self,
+        conn: sqlite3.Connection,
+        scopes: Sequence[int],
+        query: str,
+        near: Sequence[tuple[int, float]],
+        ranges: Sequence[tuple[int, int, int]] | None,
+        limit: int,
+    ) -> list[Passage]:
+        weights, counts = _read(conn, scopes, query)
+        by_words = [
+            _match(conn, scope, counts, within)
+            for scope, within in ([(s, (a, b)) for s, a, b in ranges] if ranges else [(s, None) for s in scopes])
+        ]
+        scores: defaultdict[int, float] = defaultdict(float)
+        by_meaning = [] if keyword_phrases(query) else [passage for passage, _ in near]
+        for ranking in (*by_words, by_meaning):
+            for rank, passage in enumerate(ranking):
+                scores[passage] += 1 / (_RANK + rank)
+        ids = sorted(scores, key=lambda passage: (-scores[passage], passage))[: 2 * _CANDIDATES]
+        rows = documents.load_passages(conn, self.tenant, scopes, ids)
+        if ranges is None and not self._answers(rows[:_LOOKED_AT], weights, near[0][1] if near else None):
+            return []
+        best: dict[str, list[PassageRow]] = {}
+        for row in rows:
+            best.setdefault(row.document_id, []).append(row)
+        total_of = {
+            document: sum(share * scores[row.id] for share, row in zip(_SHARES, found, strict=False))
+            for document, found in best.items()
+        }
+        top = max(total_of.values(), default=1.0)
+        passages: list[Passage] = []
+        for document in sorted(best, key=lambda document: -total_of[document]):
+            first = scores[best[document][0].id]
+            passages += [
+                _passage(row, round(total_of[document] / top * scores[row.id] / first, 4))
+                for row in best[document][: limit if ranges else _PER_DOCUMENT]
+            ]
+        return passages[:limit]
+
+    def _answers(self, rows: Sequence[PassageRow], weights: dict[str, float], cosine: float | None) -> bool:
+        """The gate: whether one of the best passages has enough of the question."""
+        asked = sum(weights.values())
+        texts = stems_of([f"{row.title} {row.heading} {row.text}" for row in rows])
+        shares = [sum(weights[stem] for stem in weights.keys() & set(text)) / asked for text in texts if asked]
+        share = max(shares, default=0.0)
+        return share >= _GATE_WORDS if cosine is None else share / 2 + cosine >= _GATE_BOTH
 
 
-def _search_all(conn: sqlite3.Connection, tenant: str, scopes: Sequence[int], query: str, limit: int) -> list[Passage]:
-    weights = _weigh(conn, scopes, query)
-    if not weights:
+def _read(conn: sqlite3.Connection, scopes: Sequence[int], query: str) -> tuple[dict[str, float], dict[str, int]]:
+    """The weight of each word that the question asks about, by stem; and how many passages have it, as written."""
+    asked = dict(islice(content_words(query).items(), _MAXIMUM_WORDS))
+    known = documents.word_counts(conn, scopes, ["", *asked]) if scopes else {}
+    weights: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for stem, word in asked.items():
+        meant = stem if stem in known else correct(conn, scopes, stem) or stem
+        passages = known.get(stem) or documents.word_counts(conn, scopes, [meant]).get(meant, 0)
+        counts[word if meant == stem else meant] = passages
+        weights[meant] = math.log(1 + (max(known.get("", 0) - passages, 0) + 0.5) / (passages + 0.5))
+    counts.update((" ".join(re.findall(r"\w+", phrase)), 0) for phrase in keyword_phrases(query))
+    return weights, counts
+
+
+def _match(conn: sqlite3.Connection, scope: int, counts: dict[str, int], within: tuple[int, int] | None) -> list[int]:
+    """The best passages that have any of the words; of a huge scope, any of the rarest."""
+    chosen: list[str] = []
+    matches = 0
+    for word in sorted(counts, key=lambda word: counts[word]):
+        matches += counts[word]
+        if chosen and matches > _MATCHES:
+            break
+        chosen.append(f'"{word}"')
+    if not chosen:
         return []
-    ids = documents.match_passages(conn, match_any(list(weights), scopes), _COLUMN_WEIGHTS, _CANDIDATES)
-    rows: list[PassageRow] = []
-    of_document: Counter[str] = Counter()
-    for row in documents.load_passages(conn, tenant, scopes, ids):
-        of_document[row.document_id] += 1
-        if of_document[row.document_id] <= _PER_DOCUMENT or len(of_document) == 1:
-            rows.append(row)
-    ranked = rank(rows[: max(_RANKED, 2 * limit)], weights, of_document)
-    return [_passage(r.row, r.score) for r in ranked if r.relevant][:limit]
-
-
-def _search_within(
-    conn: sqlite3.Connection,
-    tenant: str,
-    scopes: Sequence[int],
-    query: str,
-    limit: int,
-    document_ids: Sequence[str],
-) -> list[Passage]:
-    ids = documents.document_passage_ids(conn, tenant, scopes, document_ids)
-    weights = _weigh(conn, scopes, query)
-    if not weights:
-        return [_passage(row, 0.0) for row in documents.load_passages(conn, tenant, scopes, ids[:limit])]
-    if len(ids) > _ALL_OF_DOCUMENT:
-        inside = set(ids)
-        everything = documents.match_passages(conn, match_any(list(weights), scopes), _COLUMN_WEIGHTS, -1)
-        ids = [i for i in everything if i in inside][:_ALL_OF_DOCUMENT]
-    ranked = rank(documents.load_passages(conn, tenant, scopes, ids), weights)
-    return [_passage(r.row, r.score) for r in ranked if r.coverage > 0][:limit]
-
-
-def _weigh(conn: sqlite3.Connection, scopes: Sequence[int], query: str) -> dict[Term, float]:
-    """The query's terms with their weights; of a very long query only the telling ones."""
-    found = terms(query[:_LONGEST_QUERY])
-    if len(found) > _MAXIMUM_TERMS:
-        half = _MAXIMUM_TERMS // 2
-        found = found[:half] + found[-half:]
-    if not found:
-        return {}
-    total = documents.count_matches(conn, match_everything(scopes))
-    counts = {term.stems: documents.count_matches(conn, match_term(term.words, scopes)) for term in found}
-    weights = term_weights(found, counts, total)
-    if len(weights) > _RANKED_TERMS:
-        kept = set(sorted(weights, key=lambda term: -weights[term])[:_RANKED_TERMS])
-        weights = {term: weight for term, weight in weights.items() if term in kept}
-    return weights
+    return documents.match_passages(conn, scope, " OR ".join(chosen), _COLUMN_WEIGHTS, _CANDIDATES, within)
 
 
 def _passage(row: PassageRow, score: float) -> Passage:

@@ -1,8 +1,9 @@
 """The tables of documents and passages, and every statement that touches them.
 
-A document belongs to one *scope*: an agent's documents, or the uploads of one session, of one tenant. Each passage
-carries its scope as a token in the full-text index, so a search walks only what the caller may see, and counts of
-words cannot tell one tenant about another. Text lives once, in the index's own content table.
+A document belongs to one *scope*: an agent's documents, or the uploads of one session, of one tenant. Each scope has a
+full-text index of its own, so that neither words nor their weights tell one tenant about another, and a search walks
+only what the caller may see. Text lives once, in the index's own content table. Beside it stand the scope's vocabulary
+(how many passages have a word) and, when an embedding model is used, one vector for each passage.
 
 Every function takes an open connection and is meant to run inside ``Database.write`` or ``Database.read``.
 """
@@ -17,6 +18,7 @@ from typing import Literal
 ScopeKind = Literal["agent", "session"]
 HEADING_SEPARATOR = " > "  # between the headings of a passage's path
 UPLOAD_URL_PREFIX = "upload:"  # an uploaded file has no place that a URL could name
+_STALE = "?"  # no word: it stands in a vocabulary that is behind its index, also after a crash in between
 _IDS_PER_STATEMENT = 500  # SQLite's oldest default allows 999 parameters
 
 
@@ -42,6 +44,17 @@ class DocumentRecord:
     digest: str
     size: int
     passages: Sequence[PassageRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRow:
+    """A stored document. ``size`` is in bytes; ``passages`` is how many it was cut into."""
+
+    path: str
+    title: str
+    url: str
+    size: int
+    passages: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +113,65 @@ def create_tables(conn: sqlite3.Connection) -> None:
         conn.execute(statement)
 
 
-def scope_token(scope: int) -> str:
-    """The word that marks a scope's passages in the full-text index."""
-    return f"z{scope}"
+def index_by_scope(conn: sqlite3.Connection) -> None:
+    """Give each scope its own index, and make room for vocabularies and vectors (a migration)."""
+    conn.execute("ALTER TABLE document_scopes ADD COLUMN revision INTEGER NOT NULL DEFAULT 0")
+    conn.execute(
+        "CREATE TABLE vocabulary (scope INTEGER NOT NULL, word TEXT NOT NULL, passages INTEGER NOT NULL,"
+        " PRIMARY KEY (scope, word)) STRICT, WITHOUT ROWID"
+    )
+    conn.execute(
+        "CREATE TABLE vectors (passage INTEGER PRIMARY KEY REFERENCES passages (id) ON DELETE CASCADE,"
+        " model TEXT NOT NULL, vector BLOB NOT NULL) STRICT"
+    )
+    for (scope,) in conn.execute("SELECT id FROM document_scopes").fetchall():
+        _create_index(conn, scope)
+        conn.execute(
+            f"INSERT INTO {_index(scope)} (rowid, title, heading, body, extra)"  # noqa: S608
+            " SELECT f.rowid, f.title, f.heading, f.body, f.extra FROM documents d"
+            " JOIN passages p ON p.document = d.no JOIN passages_fts f ON f.rowid = p.id WHERE d.scope = ?",
+            (scope,),
+        )
+        conn.execute("INSERT INTO vocabulary VALUES (?, ?, 0)", (scope, _STALE))
+        count_words(conn, scope)
+    conn.execute("DROP TABLE passages_fts")
+
+
+def _index(scope: int) -> str:
+    return f"passages_fts_{scope:d}"
+
+
+def _create_index(conn: sqlite3.Connection, scope: int) -> None:
+    name = _index(scope)
+    conn.execute(f"CREATE VIRTUAL TABLE {name} USING fts5 (title, heading, body, extra, tokenize = 'porter unicode61')")
+    conn.execute(f"CREATE VIRTUAL TABLE {name}_words USING fts5vocab ({name}, 'row')")
+    # Fewer, larger index segments while a tree is being ingested.
+    conn.execute(f"INSERT INTO {name} ({name}, rank) VALUES ('hashsize', 16777216)")  # noqa: S608
+
+
+def count_words(conn: sqlite3.Connection, scope: int) -> None:
+    """Bring a scope's vocabulary in line with its index, if it is not. The empty word stands for all passages."""
+    if not conn.execute("SELECT 1 FROM vocabulary WHERE scope = ? AND word = ?", (scope, _STALE)).fetchone():
+        return
+    conn.execute("DELETE FROM vocabulary WHERE scope = ?", (scope,))
+    conn.execute(f"INSERT INTO vocabulary SELECT ?, term, doc FROM {_index(scope)}_words", (scope,))  # noqa: S608
+    conn.execute(
+        "INSERT INTO vocabulary SELECT ?, '', count(*) FROM passages p JOIN documents d ON d.no = p.document"
+        " WHERE d.scope = ?",
+        (scope, scope),
+    )
 
 
 def ensure_scope(conn: sqlite3.Connection, tenant: str, kind: ScopeKind, owner: str) -> int:
     """The number of a scope, which is created if need be."""
-    conn.execute(
-        "INSERT INTO document_scopes (tenant, kind, owner) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-        (tenant, kind, owner),
-    )
-    row = conn.execute(
-        "SELECT id FROM document_scopes WHERE tenant = ? AND kind = ? AND owner = ?", (tenant, kind, owner)
-    ).fetchone()
-    return int(row[0])
+    key = (tenant, kind, owner)
+    found = conn.execute("SELECT id FROM document_scopes WHERE tenant = ? AND kind = ? AND owner = ?", key).fetchone()
+    if found is not None:
+        return int(found[0])
+    conn.execute("INSERT INTO document_scopes (tenant, kind, owner) VALUES (?, ?, ?)", key)
+    scope = int(conn.execute("SELECT last_insert_rowid()").fetchone()[0])
+    _create_index(conn, scope)
+    return scope
 
 
 def find_scopes(conn: sqlite3.Connection, tenant: str, agent_ids: Iterable[str], session_id: str | None) -> list[int]:
@@ -136,20 +193,30 @@ def document_digests(conn: sqlite3.Connection, tenant: str, scope: int) -> dict[
     return dict(rows.fetchall())
 
 
-def replace_documents(conn: sqlite3.Connection, tenant: str, scope: int, records: Sequence[DocumentRecord]) -> None:
-    """Store documents; one with the same path in this scope is replaced."""
-    remove_documents(conn, tenant, scope, [record.path for record in records])
-    token = scope_token(scope)
+def document_ids(conn: sqlite3.Connection, tenant: str, scope: int) -> list[str]:
+    """The ids of a scope's documents, the newest first."""
+    rows = conn.execute("SELECT id FROM documents WHERE tenant = ? AND scope = ? ORDER BY no DESC", (tenant, scope))
+    return [row[0] for row in rows]
+
+
+def replace_documents(
+    conn: sqlite3.Connection, tenant: str, scope: int, records: Sequence[DocumentRecord], *, more_follow: bool = False
+) -> None:
+    """Store documents; one with the same path in this scope is replaced.
+
+    While ``more_follow`` the vocabulary is left as it is, which is a pass over the whole index less.
+    """
+    remove_documents(conn, tenant, scope, [record.path for record in records], more_follow=True)
     next_id = int(conn.execute("SELECT coalesce(max(id), 0) + 1 FROM passages").fetchone()[0])
     passages: list[tuple[int, int, int, int, int]] = []
-    indexed: list[tuple[int, str, str, str, str, str]] = []
+    indexed: list[tuple[int, str, str, str, str]] = []
     rows: list[tuple[int, str, int, str, str, str, str, str, int]] = []
     first = int(conn.execute("SELECT coalesce(max(no), 0) + 1 FROM documents").fetchone()[0])
     for number, r in enumerate(records, first):
         rows.append((number, tenant, scope, r.id, r.path, r.title, r.url, r.digest, r.size))
         for ordinal, p in enumerate(r.passages):
             passages.append((next_id, number, ordinal, p.start, p.end))
-            indexed.append((next_id, r.title, p.heading, p.text, p.extra, token))
+            indexed.append((next_id, r.title, p.heading, p.text, p.extra))
             next_id += 1
     conn.executemany(
         "INSERT INTO documents (no, tenant, scope, id, path, title, url, digest, size)"
@@ -158,47 +225,97 @@ def replace_documents(conn: sqlite3.Connection, tenant: str, scope: int, records
     )
     conn.executemany('INSERT INTO passages (id, document, ordinal, start, "end") VALUES (?, ?, ?, ?, ?)', passages)
     conn.executemany(
-        "INSERT INTO passages_fts (rowid, title, heading, body, extra, scope) VALUES (?, ?, ?, ?, ?, ?)", indexed
+        f"INSERT INTO {_index(scope)} (rowid, title, heading, body, extra) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
+        indexed,
     )
+    if not more_follow:
+        count_words(conn, scope)
 
 
-def remove_documents(conn: sqlite3.Connection, tenant: str, scope: int, paths: Sequence[str]) -> int:
+def remove_documents(
+    conn: sqlite3.Connection, tenant: str, scope: int, paths: Sequence[str], *, more_follow: bool = False
+) -> int:
     """Remove documents by path; how many there were."""
     removed = 0
+    conn.execute("UPDATE document_scopes SET revision = revision + 1 WHERE id = ?", (scope,))
+    conn.execute("INSERT OR IGNORE INTO vocabulary VALUES (?, ?, 0)", (scope, _STALE))
     for i in range(0, len(paths), _IDS_PER_STATEMENT):
         some = paths[i : i + _IDS_PER_STATEMENT]
         found = conn.execute(
             f"SELECT no FROM documents WHERE tenant = ? AND scope = ? AND path IN ({_marks(some)})",  # noqa: S608
             (tenant, scope, *some),
         ).fetchall()
-        conn.executemany("DELETE FROM passages_fts WHERE rowid IN (SELECT id FROM passages WHERE document = ?)", found)
+        conn.executemany(
+            f"DELETE FROM {_index(scope)} WHERE rowid IN (SELECT id FROM passages WHERE document = ?)",  # noqa: S608
+            found,
+        )
         conn.executemany("DELETE FROM passages WHERE document = ?", found)
         conn.executemany("DELETE FROM documents WHERE no = ?", found)
         removed += len(found)
+    if removed and not more_follow:
+        count_words(conn, scope)
     return removed
 
 
-def count_matches(conn: sqlite3.Connection, match: str) -> int:
-    """How many passages an FTS5 expression matches; ``match`` comes from ``retrieval.query`` and names the scopes."""
-    row = conn.execute("SELECT count(*) FROM passages_fts WHERE passages_fts MATCH ?", (match,)).fetchone()
-    return int(row[0])
+def drop_scope(conn: sqlite3.Connection, scope: int) -> None:
+    """Remove a scope with everything in it."""
+    conn.execute("DELETE FROM passages WHERE document IN (SELECT no FROM documents WHERE scope = ?)", (scope,))
+    for table, column in (("documents", "scope"), ("vocabulary", "scope"), ("document_scopes", "id")):
+        conn.execute(f"DELETE FROM {table} WHERE {column} = ?", (scope,))  # noqa: S608
+    conn.execute(f"DROP TABLE {_index(scope)}_words")
+    conn.execute(f"DROP TABLE {_index(scope)}")
 
 
-def match_passages(conn: sqlite3.Connection, match: str, weights: Sequence[float], limit: int) -> list[int]:
-    """The ids of the best passages for an FTS5 expression from ``retrieval.query``, best first.
-
-    ``weights`` are those of title, heading, body and extra. The scope's own token weighs nothing.
-    """
-    title, heading, body, extra = weights
+def list_documents(conn: sqlite3.Connection, tenant: str, scope: int) -> list[DocumentRow]:
+    """All documents of a scope, by path."""
     rows = conn.execute(
-        "SELECT rowid FROM passages_fts WHERE passages_fts MATCH ?"
-        " ORDER BY bm25(passages_fts, ?, ?, ?, ?, 0.0), rowid LIMIT ?",
-        (match, title, heading, body, extra, limit),
+        "SELECT d.path, d.title, d.url, d.size, (SELECT count(*) FROM passages p WHERE p.document = d.no)"
+        " FROM documents d WHERE d.tenant = ? AND d.scope = ? ORDER BY d.path",
+        (tenant, scope),
+    )
+    return [DocumentRow(*row) for row in rows]
+
+
+def word_counts(conn: sqlite3.Connection, scopes: Sequence[int], words: Iterable[str]) -> dict[str, int]:
+    """How many passages of the scopes have each word (as the index stems it); the empty word counts all passages."""
+    wanted = list(dict.fromkeys(words))
+    rows = conn.execute(
+        f"SELECT word, sum(passages) FROM vocabulary WHERE scope IN ({_marks(scopes)})"  # noqa: S608
+        f" AND word IN ({_marks(wanted)}) GROUP BY word",
+        (*scopes, *wanted),
+    )
+    return dict(rows.fetchall())
+
+
+def words_like(conn: sqlite3.Connection, scopes: Sequence[int], word: str, spread: int) -> list[tuple[str, int]]:
+    """The words of the scopes with the same first letter and about the same length, with their counts."""
+    rows = conn.execute(
+        f"SELECT word, sum(passages) FROM vocabulary WHERE scope IN ({_marks(scopes)})"  # noqa: S608
+        " AND word >= ? AND word < ? AND length(word) BETWEEN ? AND ? GROUP BY word",
+        (*scopes, word[0], chr(ord(word[0]) + 1), len(word) - spread, len(word) + spread),
+    )
+    return rows.fetchall()
+
+
+def match_passages(
+    conn: sqlite3.Connection,
+    scope: int,
+    match: str,
+    weights: Sequence[float],
+    limit: int,
+    within: tuple[int, int] | None = None,
+) -> list[int]:
+    """The ids of a scope's best passages for an FTS5 expression, best first, perhaps only of a range of ids.
+
+    ``weights`` are those of title, heading, body and extra.
+    """
+    name = _index(scope)
+    rows = conn.execute(
+        f"SELECT rowid FROM {name} WHERE {name} MATCH ? AND rowid BETWEEN ? AND ?"  # noqa: S608
+        f" ORDER BY bm25({name}, ?, ?, ?, ?), rowid LIMIT ?",
+        (match, *(within or (0, 1 << 62)), *weights, limit),
     )
     return [int(row[0]) for row in rows]
-
-
-_PASSAGE_COLUMNS = 'p.id, d.id, d.path, d.title, d.url, f.heading, f.body, p.start, p."end", p.ordinal'
 
 
 def load_passages(
@@ -206,31 +323,64 @@ def load_passages(
 ) -> list[PassageRow]:
     """Passages by id, in the order asked for; ids outside the tenant's scopes are left out."""
     found: dict[int, PassageRow] = {}
-    for i in range(0, len(passage_ids), _IDS_PER_STATEMENT):
-        ids = passage_ids[i : i + _IDS_PER_STATEMENT]
-        rows = conn.execute(
-            f"SELECT {_PASSAGE_COLUMNS} FROM passages p JOIN documents d ON d.no = p.document"  # noqa: S608
-            f" JOIN passages_fts f ON f.rowid = p.id"
-            f" WHERE p.id IN ({_marks(ids)}) AND d.tenant = ? AND d.scope IN ({_marks(scopes)})",
-            (*ids, tenant, *scopes),
-        )
-        found.update((row[0], PassageRow(*row)) for row in rows)
+    for scope in scopes:
+        for i in range(0, len(passage_ids), _IDS_PER_STATEMENT):
+            ids = passage_ids[i : i + _IDS_PER_STATEMENT]
+            rows = conn.execute(
+                'SELECT p.id, d.id, d.path, d.title, d.url, f.heading, f.body, p.start, p."end", p.ordinal'  # noqa: S608
+                f" FROM passages p JOIN documents d ON d.no = p.document JOIN {_index(scope)} f ON f.rowid = p.id"
+                f" WHERE p.id IN ({_marks(ids)}) AND d.tenant = ? AND d.scope = ?",
+                (*ids, tenant, scope),
+            )
+            found.update((row[0], PassageRow(*row)) for row in rows)
     return [found[passage_id] for passage_id in passage_ids if passage_id in found]
 
 
-def document_passage_ids(
+def document_ranges(
     conn: sqlite3.Connection, tenant: str, scopes: Sequence[int], document_ids: Sequence[str]
-) -> list[int]:
-    """The ids of all passages of the given documents, in the documents' order and then in reading order."""
-    found: list[int] = []
-    for document_id in dict.fromkeys(document_ids):
-        rows = conn.execute(
-            f"SELECT p.id FROM documents d JOIN passages p ON p.document = d.no WHERE d.tenant = ? AND d.id = ?"  # noqa: S608
-            f" AND d.scope IN ({_marks(scopes)}) ORDER BY p.ordinal",
-            (tenant, document_id, *scopes),
-        )
-        found.extend(int(row[0]) for row in rows)
-    return found
+) -> list[tuple[int, int, int]]:
+    """The scope and the first and last passage of each of the documents; the passages of one are consecutive."""
+    rows = conn.execute(
+        "SELECT d.id, d.scope, min(p.id), max(p.id) FROM documents d JOIN passages p ON p.document = d.no"  # noqa: S608
+        f" WHERE d.tenant = ? AND d.id IN ({_marks(document_ids)}) AND d.scope IN ({_marks(scopes)}) GROUP BY d.no",
+        (tenant, *document_ids, *scopes),
+    )
+    found = {row[0]: (row[1], row[2], row[3]) for row in rows}
+    return [found[document_id] for document_id in dict.fromkeys(document_ids) if document_id in found]
+
+
+def scope_revision(conn: sqlite3.Connection, scope: int) -> int:
+    """A number that changes with the documents of a scope."""
+    return int(conn.execute("SELECT revision FROM document_scopes WHERE id = ?", (scope,)).fetchone()[0])
+
+
+def load_vectors(conn: sqlite3.Connection, scope: int, model: str) -> list[tuple[int, bytes]]:
+    """The vectors that a model made of a scope's passages, by passage id."""
+    rows = conn.execute(
+        "SELECT v.passage, v.vector FROM documents d JOIN passages p ON p.document = d.no"
+        " JOIN vectors v ON v.passage = p.id WHERE d.scope = ? AND v.model = ?",
+        (scope, model),
+    )
+    return rows.fetchall()
+
+
+def passages_without_vector(conn: sqlite3.Connection, scope: int, model: str, limit: int) -> list[tuple[int, str]]:
+    """Passages of a scope that the model has not seen yet: id, and title, heading and text in one."""
+    rows = conn.execute(
+        f"SELECT p.id, d.title || '. ' || f.heading || '. ' || f.body FROM documents d"  # noqa: S608
+        f" JOIN passages p ON p.document = d.no JOIN {_index(scope)} f ON f.rowid = p.id"
+        " LEFT JOIN vectors v ON v.passage = p.id AND v.model = ? WHERE d.scope = ? AND v.passage IS NULL LIMIT ?",
+        (model, scope, limit),
+    )
+    return rows.fetchall()
+
+
+def store_vectors(conn: sqlite3.Connection, model: str, vectors: Sequence[tuple[int, bytes]]) -> None:
+    """Store vectors by passage id; those of passages that were removed meanwhile are dropped."""
+    conn.executemany(
+        "INSERT OR REPLACE INTO vectors SELECT ?, ?, ? WHERE EXISTS (SELECT 1 FROM passages WHERE id = ?)",
+        [(passage, model, vector, passage) for passage, vector in vectors],
+    )
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
     """What a write returned, or why it failed."""
 
     result: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 def commit(conn: sqlite3.Connection, writes: Sequence[Write]) -> None:
@@ -37,7 +37,7 @@ def commit(conn: sqlite3.Connection, writes: Sequence[Write]) -> None:
         conn.execute("BEGIN IMMEDIATE")
         outcomes = [_attempt(conn, write.fn) for write in wanted]
         conn.execute("COMMIT")
-    except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
         if conn.in_transaction:
             conn.execute("ROLLBACK")
         outcomes = [Outcome(error=error)] * len(wanted)
@@ -67,7 +67,7 @@ def _attempt(conn: sqlite3.Connection, fn: Callable[[sqlite3.Connection], Any]) 
     conn.execute("SAVEPOINT one")
     try:
         outcome = Outcome(fn(conn))
-    except Exception as error:
+    except BaseException as error:
         if not conn.in_transaction:
             raise
         conn.execute("ROLLBACK TO one")

@@ -18,6 +18,7 @@ MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [
     tenants.create_tables,
     sessions.create_tables,
     chats.add_columns,
+    documents.index_by_scope,
 ]
 
 # "MbLi": tells our files from any other program's SQLite database.

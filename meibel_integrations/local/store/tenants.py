@@ -11,10 +11,11 @@ import hmac
 import secrets
 import sqlite3
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.local.store.group_commit import run_script
 
 DEFAULT_TENANT = "default"
@@ -81,7 +82,8 @@ class Keys:
 
 
 class IdSource:
-    """New ids: random, or with a seed the same ones in the same order (per tenant and kind)."""
+    """New ids. Those of agents follow from what their documents are called; sessions, signals and keys are random, or
+    with a seed the same ones in the same order (per tenant and kind)."""
 
     def __init__(self, seed: int | str | None = None) -> None:
         self._seed = seed
@@ -91,9 +93,13 @@ class IdSource:
         token = secrets.token_hex(16) if self._seed is None else self._digest("key", tenant)[:32]
         return f"mbl_local_{token}"
 
-    def named(self, kind: str, name: str) -> str:
-        """An id of something that has a name: an agent, an index."""
-        token = uuid.uuid4().hex if self._seed is None else self._digest(kind, name)[:32]
+    def named(self, kind: str, name: str, documents: Sequence[str] = ()) -> str:
+        """The id of an agent or an index: the same for the same name and documents, wherever it is made.
+
+        Nothing tells one agent without documents from another of its name: without a seed, its id is random.
+        """
+        known = documents or self._seed is not None
+        token = self._digest(kind, name, *documents) if known else uuid.uuid4().hex
         return f"{kind}_{token[:16]}"
 
     def next(self, conn: sqlite3.Connection, tenant: str, kind: str) -> str:
@@ -126,6 +132,22 @@ def ensure_keys(
     return keys
 
 
+def name_keys(keys: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
+    """Keys by tenant. A key that came without a name is a tenant by itself, also after reopening.
+
+    Raises:
+        ConfigurationError: a key does not fit into a header.
+    """
+    if isinstance(keys, Mapping):
+        named = dict(keys)
+    else:
+        named = {f"key-{hashlib.sha256(key.encode()).hexdigest()[:12]}": key for key in keys}
+    for tenant, key in named.items():
+        if not key or not key.isascii():
+            raise ConfigurationError(f"the key of {tenant!r} is empty or not ASCII; it has to fit into a header")
+    return named
+
+
 def _store_key(conn: sqlite3.Connection, tenant: str, key: str) -> None:
     conn.execute(
         "INSERT INTO api_keys (tenant, api_key) VALUES (?, ?)"
@@ -134,19 +156,43 @@ def _store_key(conn: sqlite3.Connection, tenant: str, key: str) -> None:
     )
 
 
-def ensure_agent(conn: sqlite3.Connection, ids: IdSource, tenant: str, name: str) -> AgentRow:
-    """The tenant's agent of that name, made if it is not there. Its ids are those it has for any other tenant."""
-    found = find_agent(conn, tenant, name=name)
-    if found is not None:
-        return found
-    row = conn.execute("SELECT agent_id, index_id FROM agents WHERE name = ? LIMIT 1", (name,)).fetchone()
-    agent_id, index_id = row or (ids.named("agent", name), ids.named("idx", name))
-    agent = AgentRow(agent_id, index_id, name, now())
-    conn.execute(
-        "INSERT INTO agents (tenant, agent_id, index_id, name, created_at) VALUES (?, ?, ?, ?, ?)",
-        (tenant, agent.agent_id, agent.index_id, agent.name, agent.created_at),
+@dataclass(frozen=True, slots=True)
+class WantedAgent:
+    """An agent that a service is to have. Ids are made where none are given."""
+
+    name: str
+    documents: tuple[str, ...] = ()
+    agent_id: str | None = None
+    index_id: str | None = None
+
+
+def ensure_agent(conn: sqlite3.Connection, ids: IdSource, tenant: str, wanted: WantedAgent) -> AgentRow:
+    """The tenant's agent of that name, made if it is not there. Its ids are those it has for any other tenant.
+
+    Raises:
+        ConfigurationError: it has another id already than it is to have, or another agent has that id.
+    """
+    row = conn.execute("SELECT agent_id, index_id FROM agents WHERE name = ? LIMIT 1", (wanted.name,)).fetchone()
+    agent_id, index_id = row or (
+        wanted.agent_id or ids.named("agent", wanted.name, wanted.documents),
+        wanted.index_id or ids.named("idx", wanted.name, wanted.documents),
     )
-    return agent
+    for has, given in ((agent_id, wanted.agent_id), (index_id, wanted.index_id)):
+        if given not in (None, has):
+            raise ConfigurationError(
+                f"the database has the agent {wanted.name!r} under the id {has!r} already; it cannot become {given!r}"
+            )
+    others = "SELECT name FROM agents WHERE name != ? AND (agent_id = ? OR index_id = ?)"
+    if taken := conn.execute(others, (wanted.name, agent_id, index_id)).fetchone():
+        raise ConfigurationError(f"the database's agent {taken[0]!r} has one of the ids {agent_id!r}, {index_id!r}")
+    conn.execute(
+        "INSERT INTO agents (tenant, agent_id, index_id, name, created_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (tenant, name) DO NOTHING",
+        (tenant, agent_id, index_id, wanted.name, now()),
+    )
+    found = find_agent(conn, tenant, name=wanted.name)
+    assert found is not None
+    return found
 
 
 def find_agent(
@@ -157,6 +203,11 @@ def find_agent(
         (tenant, agent_id, name),
     ).fetchone()
     return AgentRow(*row) if row else None
+
+
+def agent_ids(conn: sqlite3.Connection, name: str) -> dict[str, str]:
+    """The ids of all agents of that name, by tenant."""
+    return dict(conn.execute("SELECT tenant, agent_id FROM agents WHERE name = ? ORDER BY tenant", (name,)))
 
 
 def list_agents(conn: sqlite3.Connection, tenant: str) -> list[AgentRow]:

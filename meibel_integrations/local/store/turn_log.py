@@ -172,13 +172,16 @@ def find_turn(conn: sqlite3.Connection, tenant: str, turn_id: int) -> TurnRow | 
     return _turn(row) if row else None
 
 
-def list_turns(conn: sqlite3.Connection, tenant: str, session_id: str) -> list[TurnRow]:
-    """All turns of a session, oldest first."""
+def list_turns(
+    conn: sqlite3.Connection, tenant: str, session_id: str, *, before: int | None = None, last: int = -1
+) -> list[TurnRow]:
+    """The turns of a session, oldest first: all of them, or the ``last`` ones, or those ``before`` a turn."""
     rows = conn.execute(
-        f"SELECT {_TURN_COLUMNS} FROM turns WHERE tenant = ? AND session_id = ? ORDER BY turn_id",  # noqa: S608
-        (tenant, session_id),
-    )
-    return [_turn(row) for row in rows]
+        f"SELECT {_TURN_COLUMNS} FROM turns WHERE tenant = ? AND session_id = ? AND turn_id < ?"  # noqa: S608
+        " ORDER BY turn_id DESC LIMIT ?",
+        (tenant, session_id, 2**63 - 1 if before is None else before, last),
+    ).fetchall()
+    return [_turn(row) for row in reversed(rows)]
 
 
 def list_steps(conn: sqlite3.Connection, tenant: str, session_id: str) -> dict[int, list[StepBatch]]:

@@ -13,7 +13,7 @@ def read_message(user_message: str) -> tuple[list[HistoryTurn], str]:
     """What the user asked, and what the message tells of the conversation before it.
 
     A message may be an envelope with instructions and a transcript, as the adapters seed a session with. A hosted
-    agent reads it as text; an answerer is given its parts. Instructions mean nothing to answerers that only quote.
+    agent reads it as text; an answerer is given its parts.
     """
     blocks = transcript.decode(user_message)
     asked = max((i for i, block in enumerate(blocks) if block.role == "user"), default=None)
@@ -21,6 +21,11 @@ def read_message(user_message: str) -> tuple[list[HistoryTurn], str]:
         return [], user_message
     told = [HistoryTurn(b.role, b.text) for b in blocks[:asked] if b.role == "user" or b.role == "assistant"]
     return told, blocks[asked].text
+
+
+def instructions_in(user_message: str) -> str:
+    """The system messages that came with a question."""
+    return "\n\n".join(block.text for block in transcript.decode(user_message) if block.role == "system")
 
 
 def told_by(turns: Iterable[TurnRow]) -> Iterator[HistoryTurn]:

@@ -18,8 +18,10 @@ from functools import partial
 
 from meibel_integrations.errors import SessionBusyError
 from meibel_integrations.local.answerers.interface import Answerer, Question
-from meibel_integrations.local.documents.uploads import Upload, store_uploads
+from meibel_integrations.local.documents.uploads import Upload, store_uploads, uploaded
 from meibel_integrations.local.limits import Limits
+from meibel_integrations.local.search.embeddings import Vectors
+from meibel_integrations.local.search.search import DocumentSearch
 from meibel_integrations.local.store import turn_log as store
 from meibel_integrations.local.store.database import Database, StorageError
 from meibel_integrations.local.store.sessions import SessionRow
@@ -29,13 +31,16 @@ from meibel_integrations.local.store.tenants import IdSource
 from meibel_integrations.local.store.turn_log import FileRow, StepBatch, TurnRow
 from meibel_integrations.local.turns.answer_fold import AnswererError, AnswerFold
 from meibel_integrations.local.turns.answer_thread import AnswerThread
-from meibel_integrations.local.turns.conversation import read_message, told_by
+from meibel_integrations.local.turns.compute_gate import ComputeGate
+from meibel_integrations.local.turns.conversation import instructions_in, read_message, told_by
 from meibel_integrations.local.turns.live_turn import LiveTurn, Reach, Shown
 
 logger = logging.getLogger("meibel_integrations.local")
 
 # Steps that come faster than this are stored together: enough to spare commits, too short to be seen.
 _GROUPING_SECONDS = 0.004
+# What an answerer is told of a session: enough for any follow-up, and as much in a long session as in a short one.
+_REMEMBERED_TURNS = 50
 
 
 class ClosingError(Exception):
@@ -49,8 +54,16 @@ class TooManyTurnsError(Exception):
 class TurnRunner:
     """Begins turns, runs them, and ends them when the service closes. Lives in one event loop."""
 
-    def __init__(self, db: Database, ids: IdSource, answerer_of: Callable[[str], Answerer], limits: Limits) -> None:
+    def __init__(
+        self,
+        db: Database,
+        ids: IdSource,
+        answerer_of: Callable[[str], Answerer],
+        limits: Limits,
+        vectors: Vectors | None = None,
+    ) -> None:
         self._db = db
+        self._vectors = vectors
         self._ids = ids
         self._answerer_of = answerer_of
         self._limits = limits
@@ -58,6 +71,7 @@ class TurnRunner:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._threads: set[threading.Thread] = set()
         self._beginning: set[str] = set()
+        self._gate = ComputeGate()
         self._unstored: dict[int, tuple[LiveTurn, str]] = {}  # turns whose failure the database could not take
         self._closing = False
 
@@ -90,25 +104,30 @@ class TurnRunner:
         self._beginning.add(session.session_id)
         reach = reach or Reach((session.agent_id,), session.agent_name)
         try:
-            files: list[FileRow] = []
-            if uploads:
-                await self._db.aread(partial(store.require_free, tenant=tenant, session_id=session.session_id))
-                files = await asyncio.to_thread(store_uploads, self._db, tenant, session.session_id, uploads)
-            turn = await self._db.awrite(
-                partial(
-                    store.begin_turn,
-                    ids=self._ids,
-                    tenant=tenant,
-                    session_id=session.session_id,
-                    user_message=message,
-                    files=files,
-                    skipped_index_ids=reach.skipped_index_ids,
-                )
-            )
+            turn, files = await self._store(tenant, session.session_id, message, uploads, reach)
         finally:
             self._beginning.discard(session.session_id)
         thread = AnswerThread(asyncio.get_running_loop(), f"meibel-turn-{turn.turn_id}")
         return self._run(LiveTurn(tenant, session, turn, reach, thread), files, shown)
+
+    async def _store(
+        self, tenant: str, session_id: str, message: str, uploads: Sequence[Upload], reach: Reach
+    ) -> tuple[TurnRow, list[FileRow]]:
+        files: list[FileRow] = []
+        if uploads:
+            await self._db.aread(partial(store.require_free, tenant=tenant, session_id=session_id))
+            files = await asyncio.to_thread(store_uploads, self._db, tenant, session_id, uploads)
+        begin = partial(
+            store.begin_turn,
+            ids=self._ids,
+            tenant=tenant,
+            session_id=session_id,
+            user_message=message,
+            files=files,
+            skipped_index_ids=reach.skipped_index_ids,
+        )
+        with self._gate.beginning():
+            return await self._db.awrite(begin), files
 
     def _require_room(self) -> None:
         if self._closing:
@@ -126,22 +145,40 @@ class TurnRunner:
 
     def _answer(self, live: LiveTurn, files: Sequence[FileRow], shown: Shown) -> Iterator[Step]:
         """In the turn's own thread: gather the question, hand it to the answerer."""
-        # Imported when needed: a service whose answerer never searches starts without it.
-        from meibel_integrations.local.search.search import make_search
+        answerer = self._answerer_of(live.reach.answering)
+        with self._gate.computing():
+            question = self._question(live, files, shown)
+        if not getattr(answerer, "computes", False):
+            yield from answerer.answer(question)
+            return
+        with self._gate.computing():
+            yield from answerer.answer(question)
 
+    def _question(self, live: LiveTurn, files: Sequence[FileRow], shown: Shown) -> Question:
         session = live.session
-        turns = self._db.read(partial(store.list_turns, tenant=live.tenant, session_id=session.session_id))
+        earlier = self._db.read(
+            partial(
+                store.list_turns,
+                tenant=live.tenant,
+                session_id=session.session_id,
+                before=live.turn.turn_id,
+                last=_REMEMBERED_TURNS,
+            )
+        )
         told, text = read_message(live.turn.user_message)
-        question = Question(
+        return Question(
             text=text,
-            history=(*told_by(turn for turn in turns if turn.turn_id < live.turn.turn_id), *told),
-            search=make_search(self._db, live.tenant, live.reach.agent_ids, session.session_id),
+            history=(*told_by(earlier), *told),
+            search=DocumentSearch(
+                self._db, live.tenant, live.reach.agent_ids, session.session_id, self._vectors, self._gate.computing
+            ),
             uploaded_document_ids=tuple(file.document_id for file in files),
+            earlier_document_ids=self._db.read(partial(uploaded, tenant=live.tenant, session_id=session.session_id)),
+            instructions=instructions_in(live.turn.user_message),
             include_thinking=shown.thinking,
             include_tool_activity=shown.tool_activity,
             whole_passages=shown.passages,
         )
-        return self._answerer_of(live.reach.answering).answer(question)
 
     # Running
 

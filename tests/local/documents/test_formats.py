@@ -1,14 +1,16 @@
 """What each reader makes of its format: title, headings, visible text."""
 
-import subprocess
-import sys
+import json
+import zipfile
 from io import BytesIO
 
 import pytest
 
+from meibel_integrations.local.documents import reader_process
+from meibel_integrations.local.documents.chunking import chunk
 from meibel_integrations.local.documents.document import Extracted
 from meibel_integrations.local.documents.extract import extract
-from meibel_integrations.local.documents.formats import pdf
+from meibel_integrations.local.documents.formats import office
 from meibel_integrations.local.documents.reading import UnreadableError, decode
 
 
@@ -67,7 +69,7 @@ def test_html_shows_what_a_reader_sees() -> None:
     two<br>three &copy;</p><ul><li>item</li></ul><table><tr><td>a</td><td>b</td></tr></table></main>
     <footer>Foot</footer></body></html>"""
     text = extract("a.html", page.encode()).text
-    assert text == "Head\n\nOne two three ©\n\nitem\n\na b"
+    assert text == "Head\n\nOne two three ©\n\n- item\n\n| a | b |"
 
 
 @pytest.mark.parametrize("broken", ["<p", "<p title='x>y", "a < b > c", "<!-- never closed", "</div></div>x", "<a<b<c"])
@@ -149,15 +151,153 @@ def test_encrypted_pdf() -> None:
 
 
 def test_pdf_without_pypdf(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pdf.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(office.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UnreadableError, match="pip install"):
         extract("a.pdf", b"%PDF-1.4")
 
 
-def test_pdf_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*args: object, **kwargs: object) -> None:
-        raise subprocess.TimeoutExpired([sys.executable], 60)
+def test_a_file_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_process, "_SECONDS", 0.001)
+    with pytest.raises(UnreadableError, match="within"):
+        reader_process.read_apart("a.pdf", make_pdf("never seen"))
 
-    monkeypatch.setattr(pdf.subprocess, "run", never)
-    with pytest.raises(UnreadableError, match="60 seconds"):
-        extract("a.pdf", b"%PDF-1.4")
+
+def test_a_document_read_apart_is_the_same() -> None:
+    content = "# Tïtle\n\nOne \u2028 line.\n\n## Second\n\n```\ncode\n```\n".encode()
+    document = extract("a.md", content)
+    assert reader_process.read_apart("a.md", content) == (document.title, list(chunk(document)))
+    with pytest.raises(UnreadableError, match="binary"):
+        reader_process.read_apart("a.md", b"\0")
+
+
+# Word documents and notebooks
+
+_WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+
+
+def make_docx(body: str) -> bytes:
+    types = (
+        '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        '<Override PartName="/word/document.xml" ContentType="application/vnd.openxmlformats-officedocument.'
+        'wordprocessingml.document.main+xml"/></Types>'
+    )
+    relations = (
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1"'
+        ' Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"'
+        ' Target="word/document.xml"/></Relationships>'
+    )
+    out = BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("[Content_Types].xml", types)
+        packed.writestr("_rels/.rels", relations)
+        packed.writestr("word/document.xml", f'<w:document xmlns:w="{_WORD}"><w:body>{body}</w:body></w:document>')
+    return out.getvalue()
+
+
+def paragraph(text: str, style: str = "") -> str:
+    named = f'<w:pPr><w:pStyle w:val="{style}"/></w:pPr>' if style else ""
+    return f"<w:p>{named}<w:r><w:t>{text}</w:t></w:r></w:p>"
+
+
+def test_a_word_document() -> None:
+    cells = "".join(f"<w:tc>{paragraph(text)}</w:tc>" for text in ("lamp", "whale oil"))
+    body = (
+        paragraph("The lighthouse", "Heading1") + paragraph("Built in 1848.") + f"<w:tbl><w:tr>{cells}</w:tr></w:tbl>"
+    )
+    document = extract("a.docx", make_docx(body))
+    assert document.title == "The lighthouse"
+    assert document.text == "The lighthouse\n\nBuilt in 1848.\n\n| lamp | whale oil |"
+    assert headings(document) == ["The lighthouse"]
+
+
+def test_a_word_document_that_is_a_bomb_or_broken() -> None:
+    for content, reason in ((b"PK nothing", "broken"), (make_docx(paragraph("x" * 60_000_000)), "unpacks to 60 MB")):
+        with pytest.raises(UnreadableError, match=reason):
+            reader_process.read_apart("a.docx", content)
+
+
+def test_a_notebook() -> None:
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": ["# Lamps\n", "Oil first."], "id": "a"},
+        {"cell_type": "code", "metadata": {}, "source": "light()", "outputs": [], "execution_count": 1, "id": "b"},
+    ]
+    content = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    document = extract("a.ipynb", json.dumps(content).encode())
+    assert (document.title, document.text) == ("Lamps", "# Lamps\nOil first.\n\n```\nlight()\n```")
+    with pytest.raises(UnreadableError, match="not a notebook"):
+        extract("a.ipynb", b"[1, 2]")
+
+
+# Shapes of HTML
+
+_SHAPES = {
+    "a list": ("<p>Steps:<ol><li>One<ul><li>sub</ul><li><p>Two</ol><p>End", "Steps:\n\n1. One\n  - sub\n2. Two\n\nEnd"),
+    "a table": (
+        "<table><tr><th>Name<th>Value<tr><td><p>a</p><td>x|y</table>",
+        "| Name | Value |\n| --- | --- |\n| a | x\\|y |",
+    ),
+    "a table without head": ("<table><tr><td>a<td>b<tr><td>c<td>d</table>", "| a | b |\n| c | d |"),
+    "a table for layout": ("<table><tr><td><h1>H</h1><p>text<td>side</table>", "H\n\ntext\n\nside"),
+    "definitions": ("<dl><dt>lamp<dd>gives light<dt>oil<dd>burns</dl>", "lamp\n    gives light\n\noil\n    burns"),
+    "code": ("<p>Run:<pre>  a &lt; b\n\tc</pre>then", "Run:\n\n```\n  a < b\n    c\n```\n\nthen"),
+    "hidden things": ("<p hidden>x<div class='a sidebar b'>y</div><p>seen<style>z</style>", "seen"),
+}
+
+
+@pytest.mark.parametrize("name", _SHAPES)
+def test_html_keeps_its_shape(name: str) -> None:
+    source, text = _SHAPES[name]
+    assert extract("a.html", f"<!doctype html><body>{source}".encode()).text == text
+
+
+@pytest.mark.parametrize(
+    ("title", "heading", "shown"),
+    [
+        ("Core Features - Apache HTTP Server Version 2.4", "Core Features", "Core Features"),
+        ("mod_x - Apache HTTP Server Version 2.4", "Apache Module mod_x", "mod_x"),
+        (
+            "asyncio — Asynchronous I/O — Python 3 documentation",
+            "asyncio — Asynchronous I/O",
+            "asyncio — Asynchronous I/O",
+        ),
+        ("Site | Lamps", "Lamps", "Lamps"),
+        ("A page", "Something else", "A page"),
+        ("", "Heading", "Heading"),
+        ("Only a title", "", "Only a title"),
+    ],
+)
+def test_a_title_without_the_sites_name(title: str, heading: str, shown: str) -> None:
+    assert extract("a.html", f"<title>{title}</title><h1>{heading}</h1><p>x".encode()).title == shown
+
+
+# AsciiDoc
+
+_MANUAL = """= Not this :-
+:toc:
+
+Git User Manual
+===============
+
+To clone:
+
+------------------------------------------------
+$ man git-clone
+------------------------------------------------
+
+[listing]
+----
+== no heading
+----
+
+=== Deeper
+text
+"""
+
+
+@pytest.mark.parametrize("name", ["manual.txt", "manual.adoc"])
+def test_an_asciidoc_listing_is_no_heading(name: str) -> None:
+    document = extract(name, _MANUAL.removeprefix("= Not this :-\n").encode())
+    assert document.title == "Git User Manual"
+    assert headings(document)[-2:] == ["Git User Manual", "Git User Manual > Deeper"]
+    assert [document.text[a:b].splitlines()[1] for a, b in document.blocks] == ["$ man git-clone", "== no heading"]

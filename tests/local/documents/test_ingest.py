@@ -12,7 +12,7 @@ from meibel_integrations.local.documents.pipeline import ingest_paths
 from meibel_integrations.local.documents.pydoc_topics import ingest_topics
 from meibel_integrations.local.documents.report import IngestReport
 from meibel_integrations.local.documents.uploads import ingest_upload
-from meibel_integrations.local.search.search import make_search
+from meibel_integrations.local.search.search import DocumentSearch
 from meibel_integrations.local.store.database import Database
 
 
@@ -27,7 +27,7 @@ def contents(db: Database) -> list[tuple[object, ...]]:
     return db.read(
         lambda conn: conn.execute(
             "SELECT d.id, d.path, d.title, d.url, d.digest, f.heading, f.body FROM documents d"
-            " JOIN passages p ON p.document = d.no JOIN passages_fts f ON f.rowid = p.id ORDER BY d.path, p.ordinal"
+            " JOIN passages p ON p.document = d.no JOIN passages_fts_1 f ON f.rowid = p.id ORDER BY d.path, p.ordinal"
         ).fetchall()
     )
 
@@ -101,7 +101,7 @@ def test_changes_are_followed(db: Database, tmp_path: Path) -> None:
     report = ingest_paths(db, "t", "a", [tmp_path])
     assert (report.documents, report.unchanged, report.removed) == (1, 1, 1)
     assert {row[0] for row in contents(db)} < set(old.values())
-    search = make_search(db, "t", ["a"], None)
+    search = DocumentSearch(db, "t", ["a"], None)
     assert [hit.title for hit in search("zebra")] == ["stays"]
     assert [hit.title for hit in search("giraffe")] == ["changes"]
 
@@ -114,8 +114,8 @@ def test_other_roots_and_agents_are_left_alone(db: Database, tmp_path: Path) -> 
     ingest_paths(db, "t", "b", [tmp_path / "one"])
     (tmp_path / "one" / "a.md").unlink()
     assert ingest_paths(db, "t", "a", [tmp_path / "one"]).removed == 1
-    assert len(make_search(db, "t", ["a"], None)("zebra")) == 1
-    assert len(make_search(db, "t", ["b"], None)("zebra")) == 1
+    assert len(DocumentSearch(db, "t", ["a"], None)("zebra")) == 1
+    assert len(DocumentSearch(db, "t", ["b"], None)("zebra")) == 1
 
 
 def test_missing_and_empty_folders_are_named(db: Database, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_file_name_that_is_no_unicode(db: Database, tmp_path: Path) -> None:
     with open(os.fsencode(tmp_path) + b"/caf\xe9.txt", "w", encoding="utf-8") as file:
         file.write("Zebra words.")
     assert ingest_paths(db, "t", "a", [tmp_path]).documents == 1
-    (hit,) = make_search(db, "t", ["a"], None)("zebra")
+    (hit,) = DocumentSearch(db, "t", ["a"], None)("zebra")
     assert hit.url.startswith("file://")
     assert hit.url.endswith("caf%E9.txt")
 
@@ -166,11 +166,11 @@ def test_an_error_while_storing_reaches_the_caller(db: Database, tmp_path: Path)
 def test_uploads_are_seen_in_their_session_only(db: Database) -> None:
     first = ingest_upload(db, "t", "s1", "../../notes.md", b"# Notes\n\nThe zebra is here.\n")
     assert ingest_upload(db, "t", "s1", "notes.md", b"# Notes\n\nThe zebra is here.\n") == first
-    (hit,) = make_search(db, "t", ["a"], "s1")("zebra")
+    (hit,) = DocumentSearch(db, "t", ["a"], "s1")("zebra")
     assert (hit.document_id, hit.title, hit.url) == (first, "Notes", "upload:notes.md")
-    assert make_search(db, "t", ["a"], "s2")("zebra") == []
-    assert make_search(db, "t", ["a"], None)("zebra") == []
-    assert make_search(db, "u", ["a"], "s1")("zebra") == []
+    assert DocumentSearch(db, "t", ["a"], "s2")("zebra") == []
+    assert DocumentSearch(db, "t", ["a"], None)("zebra") == []
+    assert DocumentSearch(db, "u", ["a"], "s1")("zebra") == []
 
 
 @pytest.mark.parametrize(
@@ -193,5 +193,5 @@ def test_pydoc_topics(db: Database) -> None:
     report = ingest_topics(db, "t", "python")
     assert report.documents > 50
     assert ingest_topics(db, "t", "python").unchanged == report.documents
-    hit = make_search(db, "t", ["python"], None)("What does the with statement do?")[0]
+    hit = DocumentSearch(db, "t", ["python"], None)("What does the with statement do?")[0]
     assert (hit.url, hit.title) == ("pydoc:with", 'The "with" statement')

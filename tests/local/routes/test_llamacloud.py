@@ -678,7 +678,7 @@ def test_a_file_from_before_the_chats(
     def fill(conn: sqlite3.Connection) -> str:
         ids = tenants.IdSource()
         tenants.ensure_keys(conn, ids, "k", {})
-        agent = tenants.ensure_agent(conn, ids, "default", "docs")
+        agent = tenants.ensure_agent(conn, ids, "default", tenants.WantedAgent("docs"))
         conn.execute("INSERT INTO sessions VALUES ('s', 'default', ?, 'RUNNING', '{}', 't', NULL)", (agent.agent_id,))
         conn.execute(
             "INSERT INTO turns VALUES (1, 'default', 's', 'g', 'completed', 'q', 'a', '', ?, NULL, 't', 't')",

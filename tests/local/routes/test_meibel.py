@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -361,3 +362,17 @@ def test_numbers_that_nothing_can_count_with_are_refused(start: Start, api: Make
         assert refused.status_code == 422
         assert refused.json()["detail"][0]["loc"] == ["body", "timeout_seconds"]
     assert client.history(session)["messages"] == []
+
+
+def test_a_large_upload_holds_up_nobody(start: Start, api: MakeApi) -> None:
+    client, other = api(start(answerer=echo())), 0
+    session = client.session()
+    files = {"file": ("a.py", b"@x\n" * 3_000_000)}
+    path = f"/sessions/{session}/chat/stream"
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(client.http.post, path, data={"user_message": "q"}, files=files)
+        while not sent.done():
+            assert client.control.get("/_local/health").status_code == 200
+            other += 1
+        assert "You said: q" in sent.result().text
+    assert other > 10

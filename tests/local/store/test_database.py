@@ -170,6 +170,7 @@ def test_migrations_run_once_and_are_recorded(tmp_path: Path) -> None:
         with Database(tmp_path / "x.db") as db:
             rows = db.read(lambda conn: conn.execute("SELECT version, name FROM schema_migrations").fetchall())
     names = ["documents.create_tables", "tenants.create_tables", "sessions.create_tables", "chats.add_columns"]
+    names.append("documents.index_by_scope")
     assert rows == list(enumerate(names, start=1))
 
 

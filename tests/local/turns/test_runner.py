@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,7 @@ from meibel_integrations.local import (
     LocalMeibel,
     Pause,
     Question,
+    QuotingAnswerer,
     ScriptedAnswerer,
     Status,
     Step,
@@ -384,3 +386,61 @@ def test_kill_9_leaves_a_turn_that_is_known_to_have_failed(tmp_path: Path, start
     assert [item["message"] for item in client.history(session)["messages"]] == ["x"]
     assert client.details(session)["failed_turns"][0]["message"] == "the service ended meanwhile"
     assert client.chat(session, "again").json()["response"]["message"] == "whole"
+
+
+class Computing:
+    """An answerer that computes, and notes how many of its kind do so at the same time."""
+
+    computes = True
+
+    def __init__(self) -> None:
+        self.inside = self.most = 0
+
+    def answer(self, question: Question) -> Iterator[Step]:
+        question.search("anything")
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        for word in question.text.split():
+            yield Delta(word)
+            time.sleep(0)  # other threads would come in here
+        self.inside -= 1
+        yield Done()
+
+
+def test_answers_that_are_computed_take_turns(start: Start, api: MakeApi) -> None:
+    answerer = Computing()
+    client = api(start(answerer=answerer))
+    sessions = [client.session() for _ in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda session: client.chat(session, "word " * 200).json(), sessions))
+    assert {answer["assistant_response"] for answer in answers} == {"word" * 200}
+    assert answerer.most == 1
+    assert QuotingAnswerer.computes is True
+
+
+def test_an_answer_that_waits_holds_up_no_computed_one(start: Start, api: MakeApi) -> None:
+    pause = Pause()
+    scripted, computed = ScriptedAnswerer([[pause, Delta("late")]]), Computing()
+    agents: dict[str, list[str]] = {"waits": [], "computes": []}
+    local = start(agents=agents, answerer={"waits": scripted, "computes": computed})
+    client = api(local)
+    session = client.session()
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(client.chat, session, "q")
+        assert pause.reached.wait(10)
+        other = client.http.post(f"/agents/{local.agent_ids['computes']}/sessions").json()["session_id"]
+        assert client.chat(other, "at once").json()["assistant_response"] == "atonce"
+        pause.release()
+        assert late.result().json()["assistant_response"] == "late"
+
+
+def test_an_answerer_is_told_of_the_newest_turns_only(start: Start, api: MakeApi) -> None:
+    answerer = ScriptedAnswerer(lambda question: f"answer to {question.text}")
+    client = api(start(answerer=answerer))
+    session = client.session()
+    for number in range(60):
+        client.chat(session, str(number))
+    history = answerer.questions[-1].history
+    assert [turn.text for turn in history[:2]] == ["9", "answer to 9"]
+    assert [turn.text for turn in history[-2:]] == ["58", "answer to 58"]
+    assert len(history) == 100

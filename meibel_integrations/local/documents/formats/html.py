@@ -1,69 +1,84 @@
 """HTML: the text that a reader of the page sees, without scripts, styles and navigation.
 
-Tags are cut with regular expressions rather than with ``html.parser``, which alone would be slower than all the rest
-of ingest together. Nothing here ever becomes markup again, so the forgiving reading is safe.
+lxml parses, forgivingly and with a limit to how deep elements may lie in each other. The tree is walked once by
+``_Writer``, which writes lists, tables and code as Markdown would and lets a definition follow its term, so that later
+readers see the shape, too.
 """
 
 from __future__ import annotations
 
 import re
-from html import unescape
+from typing import Any
+
+from lxml import etree
 
 from meibel_integrations.local.documents.document import Extracted, Heading, sections_of
 
-# Every repetition is bounded or possessive: hostile pages must not take quadratic time.
-_TAG = r"""[^<>"']*+(?:(?:"[^"]{0,4000}"|'[^']{0,4000}')[^<>"']*+)*+>"""
-_DROPPED = re.compile(
-    r"<!--.*?(?:-->|\Z)"
-    r"|<(?P<tag>script|style|template|noscript|svg|iframe|object)\b[^<>]{0,4000}+>.*?(?:</(?P=tag)\s*>|\Z)"
-    r"|<a\b[^<>]{0,300}class=\"[^\"<>]{0,100}\b(?:headerlink|anchor-link)\b[^\"<>]{0,100}\"[^<>]{0,300}>.{0,200}?</a>"
-    r"|<[!?][^<>]{0,4000}+>",
-    re.DOTALL | re.IGNORECASE,
+_DROPPED_TAGS = frozenset(
+    {"script", "style", "template", "noscript", "svg", "iframe", "object", "head", "title"}
+    | {"nav", "footer", "aside", "select", "form"}
 )
-_INLINE = re.compile(
-    r"</?(?:a|abbr|acronym|b|bdi|bdo|big|button|cite|code|data|del|dfn|em|font|i|img|input|ins|kbd|label|mark|meta|"
-    r"link|q|s|samp|small|span|strike|strong|sub|sup|time|tt|u|var|wbr)(?=[\s/>])" + _TAG,
-    re.IGNORECASE,
+_FURNITURE_ROLES = ("navigation", "search", "banner", "contentinfo")
+_FURNITURE_CLASSES = (
+    *("sidebar", "sphinxsidebar", "breadcrumb", "breadcrumbs", "navbar", "toc-drawer", "skip-link", "pagination"),
+    *("footer", "headerlink", "anchor-link", "doc-anchor"),
 )
-_ANY_TAG = re.compile(r"(<[a-zA-Z/]" + _TAG + ")")
-_TITLE = re.compile(r"<title\b[^<>]{0,300}+>(.{0,2000}?)</title", re.DOTALL | re.IGNORECASE)
-_MAIN = re.compile(
-    r"<(?P<tag>main|article)\b[^<>]*>|<(?P<tag2>[a-z]+)\b[^<>]{0,500}\brole=[\"']?main\b[^<>]*>", re.IGNORECASE
+# What the reader of a page does not see, or sees on every page of the site.
+_FURNITURE = etree.XPath(
+    "//*[@hidden]"
+    + "".join(f" | //*[@role='{role}']" for role in _FURNITURE_ROLES)
+    + " | //*[@class]["
+    + " or ".join(f"contains(concat(' ', @class, ' '), ' {name} ')" for name in _FURNITURE_CLASSES)
+    + "]"
 )
-_NAME = re.compile(r"</?([a-zA-Z][a-zA-Z0-9-]*)")
-_FURNITURE = re.compile(
-    r"\brole=[\"']?(?:navigation|search|banner|contentinfo)\b"
-    r"|\bclass=[\"'][^\"']*\b(?:sidebar|sphinxsidebar|breadcrumbs?|navbar|toc-drawer|skip-link|pagination|footer)\b"
-    r"|\bhidden\b(?=[\s>])",
-    re.IGNORECASE,
+_INLINE = frozenset(
+    """
+    a abbr acronym b bdi bdo big button cite code data del dfn em font i img input ins kbd label mark meta link q s samp
+    small span strike strong sub sup time tt u var wbr
+    """.split()  # noqa: SIM905 - a table to read
 )
-_FURNITURE_TAGS = frozenset({"nav", "footer", "aside", "select", "form", "head"})
-_VOID = frozenset({"br", "hr", "col", "source", "track", "area", "base", "embed", "param"})
-_SPACE = re.compile(r"[ \t\n\r\f]+")
-_CELLS = frozenset({"td", "th"})
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+# A table that holds these lays out a page; its cells are read as paragraphs.
+_LAYOUT = ("table", *_HEADINGS, "pre")
+_SPACE = re.compile(r"\s+")
+_BETWEEN_TITLES = re.compile(r"\s+[-\u2013\u2014|\u00b7:\u00bb]+\s+")
 _MINIMUM_MAIN = 200
+_DEEPEST_LIST = 8
 
 
 def html(source: str) -> Extracted:
     """The visible text of a page; code stays in fences, each block is a paragraph."""
-    named = _TITLE.search(source)
-    title = _words(named[1]) if named else ""
-    cleaned = _INLINE.sub("", _DROPPED.sub("", source))
-    main = _MAIN.search(cleaned)
-    page = _Page()
-    if main:
-        page.read(cleaned, main.start(), only=(main["tag"] or main["tag2"]).lower())
-    if page.length < _MINIMUM_MAIN:
-        whole = _Page()
-        whole.read(cleaned, 0)
-        if whole.length > 2 * page.length:
-            page = whole
-    text = "".join(page.parts)
-    first = next((heading.text for heading in page.headings), "")
-    return Extracted(text, title or first, sections_of(text, page.headings), page.blocks)
+    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
+    page = etree.fromstring(source.encode(), parser) if source.strip() else None
+    if page is None:
+        return Extracted("")
+    named = page.find(".//title")
+    title = _words("".join(named.itertext())) if named is not None else ""
+    main = page.find(".//main")
+    for other in (".//article", ".//*[@role='main']"):
+        main = page.find(other) if main is None else main
+    furniture = frozenset(_FURNITURE(page))
+    writer = _Writer().write(page if main is None else main, furniture)
+    if main is not None and writer.length < _MINIMUM_MAIN:
+        everything = _Writer().write(page, furniture)
+        if everything.length > 2 * writer.length:
+            writer = everything
+    text = "".join(writer.parts)
+    return Extracted(text, _own_title(title, writer.headings), sections_of(text, writer.headings), writer.blocks)
 
 
-class _Page:
+def _own_title(title: str, headings: list[Heading]) -> str:
+    """The title without the site's name: the part of it that the page's topmost heading says, too."""
+    top = min(headings, key=lambda heading: heading.level, default=None)
+    if top is None or not top.text:
+        return title
+    heading = top.text.casefold()
+    if not title or title.casefold().startswith(heading):
+        return top.text
+    return next((part for part in _BETWEEN_TITLES.split(title) if part and part.casefold() in heading), title)
+
+
+class _Writer:
     """The text under construction."""
 
     def __init__(self) -> None:
@@ -71,77 +86,155 @@ class _Page:
         self.length = 0
         self.headings: list[Heading] = []
         self.blocks: list[tuple[int, int]] = []
-        self._line: list[str] = []  # the paragraph being read
-        self._pre = 0
-        self._heading = 0
+        self._words: list[str] = []  # of the paragraph that is being read
+        self._pre = False
+        self._level = 0  # of the heading that is being read
+        self._lists: list[int] = []  # the number of the next item of each open list; 0: without numbers
+        self._prefix = ""  # what the next paragraph begins with: a list's mark, a definition's indentation
+        self._near = False  # whether the next paragraph follows on the next line
+        self._table: list[list[str]] | None = None
+        self._has_head = False
 
-    def read(self, source: str, start: int, only: str = "") -> None:
-        """Read from ``start``; with ``only``, stop where the element that begins there ends."""
-        skip_tag, skip_depth, depth = "", 0, 0
-        for i, piece in enumerate(_ANY_TAG.split(source[start:] if start else source)):
-            if not i % 2:
-                if piece and not skip_depth:
-                    self._line.append(piece)
+    def write(self, root: Any, furniture: frozenset[Any]) -> _Writer:
+        """Take in everything below an element but the furniture."""
+        walk = etree.iterwalk(root, events=("start", "end"))
+        dropped = None
+        for event, element in walk:
+            tag = element.tag
+            if event == "start":
+                if tag in _DROPPED_TAGS or (element in furniture and element is not root):
+                    walk.skip_subtree()
+                    dropped = element
+                    continue
+                if tag == "br":
+                    self._words.append("\n" if self._pre else " ")
+                elif tag not in _INLINE:
+                    self._enter(tag, element)
+                if text := element.text:
+                    self._words.append(text)
                 continue
-            name_match = _NAME.match(piece)
-            name = name_match[1].lower() if name_match else ""
-            closing = piece[1] == "/"
-            if skip_depth:
-                if name == skip_tag:
-                    skip_depth += -1 if closing else 1
-                continue
-            if only and name == only:
-                depth += -1 if closing else 1
-                if depth <= 0:
-                    break
-            elif not closing and name not in _VOID and (name in _FURNITURE_TAGS or _FURNITURE.search(piece)):
-                self._break()
-                skip_tag, skip_depth = name, 1
-                continue
-            self._tag(name, closing)
-        self._break()
+            if element is dropped:
+                dropped = None
+            elif tag not in _INLINE and tag != "br":
+                self._leave(tag)
+            if (tail := element.tail) and element is not root:
+                self._words.append(tail)
+        self._end_paragraph()
+        return self
 
-    def _tag(self, name: str, closing: bool) -> None:
-        if name in _CELLS:
-            self._line.append("\t" if closing else "")
-        elif name == "br":
-            self._line.append("\n" if self._pre else " ")
-        elif name == "pre":
-            self._break()
-            self._pre = 0 if closing else 1
+    def _enter(self, tag: str, element: Any) -> None:
+        if self._table is not None:
+            self._enter_in_table(tag)
         elif not self._pre:
-            self._break()
-            if len(name) == 2 and name[0] == "h" and name[1].isdigit():
-                self._heading = 0 if closing else int(name[1])
+            self._end_paragraph()
+            if tag == "pre":
+                self._pre = True
+            elif tag in _HEADINGS:
+                self._level = _HEADINGS[tag]
+            elif tag in ("ul", "ol"):
+                self._lists.append(1 if tag == "ol" else 0)
+            elif tag == "li":
+                self._begin_item()
+            elif tag == "dd":
+                self._prefix, self._near = "    ", True
+            elif tag == "table" and next(element.iterdescendants(*_LAYOUT), None) is None:
+                self._table, self._has_head = [], False
 
-    def _break(self) -> None:
-        """End the paragraph that is being read."""
-        if not self._line:
-            return
-        raw = unescape("".join(self._line))
-        self._line.clear()
-        if self._pre:
-            code = raw.replace("\t", "    ").strip("\n").rstrip()
-            if code.strip():
-                start = self._append(f"```\n{code}\n```")
-                self.blocks.append((start, self.length))
-            return
-        paragraph = _SPACE.sub(" ", raw).strip()
+    def _leave(self, tag: str) -> None:
+        if self._table is not None:
+            if tag in ("td", "th"):
+                self._end_cell()
+            elif tag == "table":
+                self._end_table()
+            else:
+                self._words.append(" ")
+        elif self._pre:
+            if tag == "pre":
+                self._end_code()
+        else:
+            self._end_paragraph()
+            if tag in _HEADINGS:
+                self._level = 0
+            elif tag in ("ul", "ol") and self._lists:
+                self._lists.pop()
+                self._near = bool(self._lists)
+            if tag in ("li", "dd"):
+                self._prefix = ""
+
+    # Lists
+
+    def _begin_item(self) -> None:
+        number = self._lists[-1] if self._lists else 0
+        indent = "  " * min(max(len(self._lists) - 1, 0), _DEEPEST_LIST)
+        self._prefix = f"{indent}{number}. " if number else f"{indent}- "
+        if self._lists and number:
+            self._lists[-1] += 1
+
+    # Tables
+
+    def _enter_in_table(self, tag: str) -> None:
+        assert self._table is not None
+        if tag == "tr":
+            self._words.clear()
+            self._table.append([])
+        elif tag in ("td", "th"):
+            self._words.clear()
+            self._has_head |= tag == "th" and len(self._table) == 1
+        else:
+            self._words.append(" ")
+
+    def _end_cell(self) -> None:
+        assert self._table is not None
+        if self._table:
+            self._table[-1].append(_words("".join(self._words)).replace("|", "\\|"))
+        self._words.clear()
+
+    def _end_table(self) -> None:
+        rows = [row for row in self._table or () if any(row)]
+        self._table = None
+        self._words.clear()
+        lines = [f"| {' | '.join(row)} |" for row in rows]
+        if self._has_head and lines:
+            lines.insert(1, f"|{' --- |' * len(rows[0])}")
+        if lines:
+            self._append("\n".join(lines))
+
+    # Paragraphs
+
+    def _end_code(self) -> None:
+        self._pre = False
+        code = "".join(self._words).replace("\t", "    ").strip("\n").rstrip()
+        self._words.clear()
+        if code.strip():
+            start = self._append(f"```\n{code}\n```")
+            self.blocks.append((start, self.length))
+
+    def _end_paragraph(self) -> None:
+        paragraph = _words("".join(self._words))
+        self._words.clear()
         if not paragraph:
             return
-        start = self._append(paragraph)
-        if self._heading:
-            self.headings.append(Heading(start, self.length, self._heading, paragraph.rstrip("¶# ")))
+        if self._level:
+            paragraph = paragraph.rstrip("¶§# ") or paragraph
+        start = self._append(self._prefix + paragraph)
+        if self._level:
+            self.headings.append(Heading(start, self.length, self._level, paragraph))
+        elif self._prefix:
+            # What follows in the same item or list stands on the next line.
+            self._near = self._prefix.lstrip()[:1] != ""
+            self._prefix = ""
 
     def _append(self, paragraph: str) -> int:
         if self.parts:
-            self.parts.append("\n\n")
-            self.length += 2
+            gap = "\n" if self._near else "\n\n"
+            self.parts.append(gap)
+            self.length += len(gap)
+        self._near = False
         start = self.length
         self.parts.append(paragraph)
         self.length += len(paragraph)
         return start
 
 
-def _words(fragment: str) -> str:
-    return _SPACE.sub(" ", unescape(re.sub(r"<[^<>]*>", "", fragment))).strip()
+def _words(text: str) -> str:
+    return _SPACE.sub(" ", text).strip()

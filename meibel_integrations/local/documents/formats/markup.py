@@ -1,4 +1,4 @@
-"""Markdown, reStructuredText and plain text: headings are found, the text itself stays as it is."""
+"""Markdown, reStructuredText, AsciiDoc and plain text: headings are found, the text itself stays as it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from meibel_integrations.local.documents.document import Extracted, Heading, sections_of
 
 _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)[ \t]*\n(.*?)^\1[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-_FRONT_TITLE = re.compile(r"""^title[ \t]*[:=][ \t]*(?P<quote>["']?)(?P<title>.+?)(?P=quote)[ \t]*$""", re.MULTILINE)
+_FRONT_TITLE = re.compile(r"^title[ \t]{0,8}[:=](?P<title>[^\n]{1,400})", re.MULTILINE)
 _MARKDOWN = re.compile(
     r"^ {0,3}(?P<fence>`{3,}|~{3,})[^\n]*$"
     r"|^ {0,3}(?P<hashes>#{1,6})[ \t]+(?P<atx>[^\n]*)$"
@@ -20,8 +20,19 @@ _UNDERLINED = re.compile(
     r"(?P<under>[!-/:-@\[-`{-~])(?P=under){2,}[ \t]*$",
     re.MULTILINE,
 )
+_ASCIIDOC_HINT = re.compile(
+    r"^(?:\[\[[^\]\n]{1,80}\]\]|\[(?:verse|listing|source|quote|NOTE|TIP|WARNING|CAUTION|IMPORTANT)[^\]\n]{0,80}\]"
+    r"|:[a-z][\w-]{0,40}:[^`\n]{0,200}\n\n?=|={1,5} \w)",
+    re.MULTILINE,
+)
+_ASCIIDOC_TITLE = re.compile(r"(?P<signs>={1,6})[ \t]+(?P<title>\S.*)")
+_ASCIIDOC_LINES = "=-~^+"  # below titles, topmost first
+_LITERAL_BLOCKS = "-.+/"
+_RUN = re.compile(r"([=\-~^+./])\1+")
+_LINE = re.compile(r"[^\n]+")
 _LINK = re.compile(r"!?\[([^\]\[]*)\]\([^()\s]*(?:\s+\"[^\"]*\")?\)")
 _LONGEST_HEADING = 400
+_HINTS_WITHIN = 50_000
 _CLOSING_HASHES = re.compile(r"(?<=\s)#+$|^#+$")
 _ANCHOR = re.compile(r"\s*\{\s*[#.:][^{}]*\}\s*$")
 _HTML_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
@@ -47,7 +58,7 @@ def markdown(text: str) -> Extracted:
     if front:
         begin = front.end()
         named = _FRONT_TITLE.search(front[2])
-        title = named["title"].strip() if named else ""
+        title = _unquoted(named["title"].strip()) if named else ""
     headings: list[Heading] = []
     blocks: list[tuple[int, int]] = []
     fence: re.Match[str] | None = None
@@ -67,6 +78,46 @@ def markdown(text: str) -> Extracted:
     if fence is not None:
         blocks.append((fence.start(), len(text)))
     return Extracted(text, title or _first(headings), sections_of(text, headings, begin), blocks)
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
+
+
+def is_asciidoc(text: str) -> bool:
+    """Whether a text of no telling name has the marks that only AsciiDoc has."""
+    return _ASCIIDOC_HINT.search(text[:_HINTS_WITHIN]) is not None
+
+
+def asciidoc(text: str) -> Extracted:
+    """AsciiDoc: titles behind equals signs or above a line, none of them inside a listing."""
+    headings: list[Heading] = []
+    blocks: list[tuple[int, int]] = []
+    fence, begin = "", 0
+    above: re.Match[str] | None = None  # the line right above
+    for line in _LINE.finditer(text):
+        words = line[0].rstrip()
+        if fence:
+            if words == fence:
+                blocks.append((begin, line.end()))
+                fence = ""
+        elif title := _ASCIIDOC_TITLE.fullmatch(words):
+            headings.append(Heading(line.start(), line.end(), len(title["signs"]), plain_heading(title["title"])))
+        elif _RUN.fullmatch(words):
+            if above is not None and above.end() + 1 == line.start() and _is_title(above[0].rstrip(), words):
+                level = _ASCIIDOC_LINES.index(words[0]) + 1
+                headings.append(Heading(above.start(), line.end(), level, plain_heading(above[0])))
+            elif len(words) >= 4 and words[0] in _LITERAL_BLOCKS:
+                fence, begin = words, line.start()
+        above = line
+    if fence:
+        blocks.append((begin, len(text)))
+    return Extracted(text, _first(headings), sections_of(text, headings), blocks)
+
+
+def _is_title(above: str, rule: str) -> bool:
+    """AsciiDoc's own rule: the line below a title is as long as the title, give or take two."""
+    return rule[0] in _ASCIIDOC_LINES and abs(len(above) - len(rule)) <= 2 and above[:1] not in "[." and above != rule
 
 
 def underlined(text: str) -> Extracted:
