@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_eight_engines_are_one_conversation_of_constant_cost(service: Service, a
     assert len({len(body) for body in service.hosted.turn_bodies()}) == 1
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Memory leaves its database open
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # LlamaIndex's Memory leaves its database open
 @pytest.mark.parametrize("kind", [ChatMemoryBuffer, Memory])
 def test_memories(service: Service, kind: Any) -> None:
     """A memory drops its head when it is full, and the white space at the edges of an answer."""
@@ -56,6 +57,8 @@ def test_memories(service: Service, kind: Any) -> None:
         memory.put(response.message)
     assert dropped
     assert len(sessions) == 1
+    del memory
+    gc.collect()
 
 
 def test_lists_without_anchors_continue_in_the_engines_own_session(service: Service, ask: Ask) -> None:
