@@ -5,7 +5,7 @@
 import copy
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, ClassVar, ParamSpec, Self, TypedDict, TypeVar, Unpack
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, Unpack
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
@@ -39,13 +39,6 @@ __all__ = ["HostedChatEngine", "LlamaCloudChatEngine", "MeibelChatEngine"]
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class TurnKeywords(TypedDict, total=False):
-    """What goes along with a message. No parameter of its own: tool schemas offer a function's parameters to a model,
-    and which files of this machine are sent is not for a model to say."""
-
-    files: Sequence[Any] | None
 
 
 def _traced(method: F) -> F:
@@ -181,9 +174,7 @@ class HostedChatEngine(BaseChatEngine, Closing, AsyncClosing):
     # The verbs
 
     @_traced
-    def chat(
-        self, message: str, chat_history: list[ChatMessage] | None = None, **along: Unpack[TurnKeywords]
-    ) -> HostedChatResponse:
+    def chat(self, message: str, chat_history: list[ChatMessage] | None = None, **along: Any) -> HostedChatResponse:
         """One message and its whole answer.
 
         Args:
@@ -203,7 +194,7 @@ class HostedChatEngine(BaseChatEngine, Closing, AsyncClosing):
 
     @_traced
     async def achat(
-        self, message: str, chat_history: list[ChatMessage] | None = None, **along: Unpack[TurnKeywords]
+        self, message: str, chat_history: list[ChatMessage] | None = None, **along: Any
     ) -> HostedChatResponse:
         """The async twin of :meth:`chat`."""
         run = self._run(message, chat_history, along, verb=None)
@@ -215,7 +206,7 @@ class HostedChatEngine(BaseChatEngine, Closing, AsyncClosing):
     @opens_its_own_span
     @_traced
     def stream_chat(
-        self, message: str, chat_history: list[ChatMessage] | None = None, **along: Unpack[TurnKeywords]
+        self, message: str, chat_history: list[ChatMessage] | None = None, **along: Any
     ) -> HostedStreamingResponse:
         """As :meth:`chat`, but returns once the service has accepted the message; the answer is read from there."""
         run = self._run(message, chat_history, along, verb="stream_chat")
@@ -226,7 +217,7 @@ class HostedChatEngine(BaseChatEngine, Closing, AsyncClosing):
     @opens_its_own_span
     @_traced
     async def astream_chat(
-        self, message: str, chat_history: list[ChatMessage] | None = None, **along: Unpack[TurnKeywords]
+        self, message: str, chat_history: list[ChatMessage] | None = None, **along: Any
     ) -> HostedStreamingResponse:
         """The async twin of :meth:`stream_chat`."""
         run = self._run(message, chat_history, along, verb="astream_chat")
@@ -235,9 +226,12 @@ class HostedChatEngine(BaseChatEngine, Closing, AsyncClosing):
         return response
 
     def _run(
-        self, message: Any, chat_history: list[ChatMessage] | None, along: TurnKeywords, *, verb: str | None
+        self, message: Any, chat_history: list[ChatMessage] | None, along: dict[str, Any], *, verb: str | None
     ) -> EngineRun:
+        # No parameter of its own: tool schemas offer a function's parameters to a model, and which files of this
+        # machine are sent is not for a model to say. Older versions of LlamaIndex offer "along" itself: it is nothing.
         files = list(along.pop("files", None) or ())
+        along.pop("along", None)
         if along:
             raise InvalidInputError(f"{type(self).__name__} takes no {', '.join(along)} with a message.")
         question = message
