@@ -331,10 +331,11 @@ class ToolCallEvent(_Event):
 
 @dataclass(frozen=True, slots=True)
 class ToolResultEvent(_Event):
-    """A tool returned; ``tool`` has the call and its result."""
+    """A tool returned; ``tool`` has the call and its result, ``sources`` what the result holds of documents."""
 
     tool: ToolActivity = field()
     data: Any = None
+    sources: Sequence[Source] = ()
     type: Literal["tool_result"] = "tool_result"
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "digest",
     "digest_of_instructions",
     "encode",
+    "read_entries",
     "read_history",
     "shorten",
     "system_texts",
@@ -234,16 +235,21 @@ def read_history(history: Iterable[Message]) -> list[NeutralMessage]:
 
     Tool entries of the service's own agent are left out: no caller wrote them.
     """
-    instructions: list[NeutralMessage] = []
-    found: list[NeutralMessage] = []
+    return [message for message, _ in read_entries(history)]
+
+
+def read_entries(history: Iterable[Message]) -> list[tuple[NeutralMessage, Message]]:
+    """The same, each message with the entry of the history that holds it."""
+    instructions: list[tuple[NeutralMessage, Message]] = []
+    found: list[tuple[NeutralMessage, Message]] = []
     for entry in history:
         if entry.role == "user":
             carried = decode(entry.message)
             if system_texts(carried):
-                instructions = [message for message in carried if message.role == "system"]
-            found += without_system(carried)
+                instructions = [(message, entry) for message in carried if message.role == "system"]
+            found += ((message, entry) for message in without_system(carried))
         elif entry.role == "assistant":
-            found.append(NeutralMessage("assistant", entry.message))
+            found.append((NeutralMessage("assistant", entry.message), entry))
     return instructions + found
 
 

@@ -49,6 +49,7 @@ from meibel_integrations.conversation.results import RunResult
 from meibel_integrations.conversation.settling import until_settled
 from meibel_integrations.ledgers.entry import SessionBook
 from meibel_integrations.ledgers.interface import head_marker
+from meibel_integrations.ledgers.marks import TurnMark
 from meibel_integrations.models import Reply
 from meibel_integrations.protocol.agents import NOBODY
 from meibel_integrations.protocol.commands import Emit, Flow
@@ -79,6 +80,7 @@ class ConversationRun:
         files: what rides along, besides what is attached to the question.
         answer_form: how this one answer has to look. It is sent with the turn and is no part of the conversation.
         session_id: the session that answers; set before the turn is sent.
+        mark: the turn in flight; set with the session.
         result: what came of it; set before the ``done`` event is emitted.
     """
 
@@ -92,6 +94,7 @@ class ConversationRun:
     files: Sequence[File] = ()
     answer_form: str | None = None
     session_id: str | None = None
+    mark: TurnMark | None = None
     result: RunResult | None = None
 
     def flow(self) -> Flow[RunResult]:
@@ -114,6 +117,11 @@ class ConversationRun:
                 raise
             fork = yield from self._after_refusal(turn.plan.session_id, refusal)
         return (yield from self._send(fork))
+
+    def leave(self) -> Flow[None]:
+        """The stream of the turn was left, and may not have been closed."""
+        if self.session_id is not None and self.mark is not None:
+            yield from self.book.entry(self.session_id).abandon(self.mark)
 
     # Plan
 
@@ -235,7 +243,7 @@ class ConversationRun:
             session_id, entry = session.id, self.book.entry(session.id)
             mark = yield from entry.open(prepared.digest)
             seen = agent.completed_by(session.agent_id, session.agent_name)
-        self.session_id = session_id
+        self.session_id, self.mark = session_id, mark
         turn = self.book.reading_partials(
             agent.label,
             lambda proven: stream_turn(

@@ -127,6 +127,10 @@ class SessionEntry:
         """The turn provably did not run."""
         yield from self._end(interface.forget(mark))
 
+    def abandon(self, mark: TurnMark) -> Flow[None]:
+        """The turn's stream was left. The turn itself may go on at the service."""
+        yield from self._update(interface.abandon(mark))
+
     def clear(self, mark: TurnMark, turns: int | None) -> Flow[None]:
         """A turn, anybody's, is over."""
         yield from self._update(interface.clear(mark, turns))

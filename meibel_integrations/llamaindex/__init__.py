@@ -11,6 +11,22 @@ except ImportError as error:
     ) from error
 
 from meibel_integrations.llamaindex.chat_engine import LlamaCloudChatEngine, MeibelChatEngine
+from meibel_integrations.llamaindex.chat_store import MeibelChatStore
+from meibel_integrations.llamaindex.llm import LlamaCloudChatLLM, MeibelLLM
+from meibel_integrations.llamaindex.query_engine import LlamaCloudChatQueryEngine, MeibelQueryEngine
 from meibel_integrations.llamaindex.responses import HostedChatResponse, HostedStreamingResponse
+from meibel_integrations.llamaindex.retrievers import LlamaCloudChatRetriever, MeibelRetriever
 
-__all__ = ["HostedChatResponse", "HostedStreamingResponse", "LlamaCloudChatEngine", "MeibelChatEngine"]
+__all__ = [
+    "HostedChatResponse",
+    "HostedStreamingResponse",
+    "LlamaCloudChatEngine",
+    "LlamaCloudChatLLM",
+    "LlamaCloudChatQueryEngine",
+    "LlamaCloudChatRetriever",
+    "MeibelChatEngine",
+    "MeibelChatStore",
+    "MeibelLLM",
+    "MeibelQueryEngine",
+    "MeibelRetriever",
+]

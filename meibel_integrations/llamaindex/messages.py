@@ -7,7 +7,7 @@ their own beside it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -15,6 +15,8 @@ from llama_index.core.base.llms.types import (
     ChatMessage,
     CitationBlock,
     ContentBlock,
+    DocumentBlock,
+    ImageBlock,
     MessageRole,
     TextBlock,
     ThinkingBlock,
@@ -22,11 +24,23 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.tools import ToolOutput
 
-from meibel_integrations.conversation.messages import NeutralMessage, Role
+from meibel_integrations.client.inputs import File
+from meibel_integrations.conversation.messages import Anchor, NeutralMessage, Role, digest, read_entries
 from meibel_integrations.errors import InvalidInputError
-from meibel_integrations.models import Reply, ToolActivity
+from meibel_integrations.ledgers.interface import head_marker
+from meibel_integrations.models import Message, Reply, ToolActivity
+from meibel_integrations.protocol.agents import AgentRef
 
-__all__ = ["answer_message", "to_chat_messages", "to_neutral", "tool_outputs"]
+__all__ = [
+    "ANCHOR",
+    "anchor_json",
+    "answer_message",
+    "as_file",
+    "to_chat_messages",
+    "to_neutral",
+    "tool_outputs",
+    "with_files",
+]
 
 _ROLES: dict[MessageRole, Role] = {
     MessageRole.SYSTEM: "system",
@@ -38,6 +52,7 @@ _ROLES: dict[MessageRole, Role] = {
     MessageRole.FUNCTION: "tool",
     MessageRole.TOOL: "tool",
 }
+_ANSWERS = frozenset(role for role, ours in _ROLES.items() if ours == "assistant")
 _MESSAGE_ROLES: dict[Role, MessageRole] = {
     "system": MessageRole.SYSTEM,
     "user": MessageRole.USER,
@@ -46,36 +61,80 @@ _MESSAGE_ROLES: dict[Role, MessageRole] = {
 }
 
 
-def to_neutral(messages: Sequence[ChatMessage]) -> list[NeutralMessage]:
-    """A message list as neutral messages.
+ANCHOR = "anchor"
+"""Where an answer's ``additional_kwargs`` name its session: in plain JSON, so that stores and servers carry it."""
+
+
+def to_neutral(
+    messages: Sequence[ChatMessage], *, provider: str | None = None, agent: AgentRef | None = None
+) -> list[NeutralMessage]:
+    """A message list as neutral messages; answers of this provider and agent carry their anchor.
 
     Raises:
         InvalidInputError: something in the list is not a chat message, or holds more than text.
     """
     found = []
-    for message in messages:
+    newest = max((i for i, each in enumerate(messages) if getattr(each, "role", "") in _ANSWERS), default=-1)
+    for at, message in enumerate(messages):
         if not isinstance(message, ChatMessage):
             raise InvalidInputError(f"chat_history must hold ChatMessage objects, not {type(message).__name__}.")
-        name = message.additional_kwargs.get("name")
-        found.append(NeutralMessage(_ROLES[message.role], _text(message), name if isinstance(name, str) else None))
+        role, name = _ROLES[message.role], message.additional_kwargs.get("name")
+        told = message.additional_kwargs.get(ANCHOR)
+        anchor = None
+        if provider is not None and role == "assistant" and isinstance(told, Mapping):
+            anchor = Anchor.from_metadata(told, provider=provider, agent=agent)
+        # Our own answers go without a name: frameworks set it afterwards, which is no edit.
+        name = name if isinstance(name, str) and anchor is None else None
+        found.append(NeutralMessage(role, _text(message, answered=at < newest), name, anchor))
     return found
 
 
-def to_chat_messages(messages: Iterable[NeutralMessage]) -> list[ChatMessage]:
-    """Neutral messages as chat messages; :func:`to_neutral` reads them back as they were."""
-    return [
-        ChatMessage(
-            role=_MESSAGE_ROLES[message.role],
-            blocks=[TextBlock(text=message.text)],
-            additional_kwargs={} if message.name is None else {"name": message.name},
-        )
-        for message in messages
-    ]
+def to_chat_messages(
+    history: Iterable[Message],
+    session_id: str,
+    *,
+    provider: str,
+    agent: AgentRef,
+    sources: Mapping[str, list[dict[str, Any]]] | None = None,
+) -> list[ChatMessage]:
+    """A session's history as it was written. ``additional_kwargs`` have each message's ``timestamp`` and ``signal_id``
+    where the service tells them, and an answer's anchor and, where they are known, its ``sources``.
+
+    Args:
+        sources: the sources of answers by session and marker.
+    """
+    found = []
+    turn, entry_before = 0, None
+    for message, entry in read_entries(history):
+        if entry.role == "user" and entry is not entry_before and message.role != "system":
+            turn, entry_before = turn + 1, entry
+        told = {
+            "name": message.name,
+            "timestamp": None if entry.timestamp is None else entry.timestamp.isoformat(),
+            "signal_id": entry.signal_id,
+        }
+        extra: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
+        if entry.role == "assistant":
+            marker = head_marker(entry.signal_id, turn, digest(message))
+            extra[ANCHOR] = anchor_json(provider, agent, session_id, entry.signal_id, marker=marker)
+            if sources and (known := sources.get(f"{session_id} {marker}")):
+                extra["sources"] = known
+        blocks: list[ContentBlock] = [TextBlock(text=message.text)]
+        found.append(ChatMessage(role=_MESSAGE_ROLES[message.role], blocks=blocks, additional_kwargs=extra))
+    return found
 
 
-def _text(message: ChatMessage) -> str:
-    """A message's text. What an agent said besides its text is told in words or left out; what a user shows besides
-    text would be lost, and is refused."""
+def anchor_json(
+    provider: str, agent: AgentRef, session_id: str | None, signal_id: str | None, **more: Any
+) -> dict[str, Any]:
+    """What ``Anchor.from_metadata`` reads."""
+    told = {"model_provider": provider, **agent.to_json(), "session_id": session_id, "signal_id": signal_id, **more}
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def _text(message: ChatMessage, *, answered: bool) -> str:
+    """A message's text. What an agent said besides its text is told in words or left out. What else a message holds is
+    named where it was answered before, and refused where it would be lost on the question."""
     lines = []
     for block in message.blocks:
         if isinstance(block, TextBlock):
@@ -84,12 +143,43 @@ def _text(message: ChatMessage) -> str:
             given = block.tool_kwargs
             arguments = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, default=str)
             lines.append(f"[called {block.tool_name}({arguments})]")
-        elif not isinstance(block, ThinkingBlock | CitationBlock | CachePoint):
+        elif isinstance(block, ThinkingBlock | CitationBlock | CachePoint):
+            continue
+        elif answered:
+            lines.append(f"[{block.block_type}]")
+        else:
             raise InvalidInputError(
                 f"A {message.role.value} message holds a block of type {block.block_type!r}; a hosted agent's turn "
-                "takes text. Files can be sent with MeibelClient.sessions.send_chat_message_stream(files=[…])."
+                "takes text. Files go along with the message: files=[path, ImageBlock(…), DocumentBlock(…)]."
             )
     return "\n".join(lines)
+
+
+def with_files(message: ChatMessage) -> tuple[ChatMessage, list[File]]:
+    """A message without its images and documents, and these as files."""
+    files = [as_file(block) for block in message.blocks if isinstance(block, ImageBlock | DocumentBlock)]
+    if not files:
+        return message, []
+    rest = [block for block in message.blocks if not isinstance(block, ImageBlock | DocumentBlock)]
+    return message.model_copy(update={"blocks": rest}), files
+
+
+def as_file(given: Any) -> File:
+    """A file as the clients take it; images and documents are named bytes or paths.
+
+    Raises:
+        InvalidInputError: the block is an address, which would have to be fetched first.
+    """
+    if not isinstance(given, ImageBlock | DocumentBlock):
+        return given  # type: ignore[no-any-return]
+    if given.path is not None:
+        return str(given.path)
+    if given.url is not None:
+        raise InvalidInputError(f"Fetch {str(given.url)!r:.200} first, and send its bytes: files=[(name, bytes)].")
+    if isinstance(given, ImageBlock):
+        kind = (given.image_mimetype or "image/png").rpartition("/")[2]
+        return f"image.{kind}", given.resolve_image().read()
+    return given.title or "document", given.resolve_document().read()
 
 
 def answer_message(reply: Reply, *, thinking: bool) -> ChatMessage:

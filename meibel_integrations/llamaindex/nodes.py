@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -11,7 +12,7 @@ from llama_index.core.schema import NodeRelationship, NodeWithScore, ObjectType,
 
 from meibel_integrations.models import Reply, Source
 
-__all__ = ["source_nodes"]
+__all__ = ["add_nodes", "source_nodes"]
 
 _FOR_PROGRAMS = ("data_element_id", "source_id", "session_id", "citation_index", "tool_name", "origin")
 
@@ -19,6 +20,16 @@ _FOR_PROGRAMS = ("data_element_id", "source_id", "session_id", "citation_index",
 def source_nodes(reply: Reply) -> list[NodeWithScore]:
     """One node per source, in the order of ``reply.sources``, which ``metadata["citation_index"]`` counts from 0."""
     return [_node(index, source, reply.session_id) for index, source in enumerate(reply.sources)]
+
+
+def add_nodes(nodes: list[NodeWithScore], sources: Iterable[Source], session_id: str | None) -> None:
+    """Adds a node for each source that has none yet: a passage may be found again, with another score."""
+    known = {(node.node_id, node.metadata["title"]) for node in nodes}
+    for source in sources:
+        node = _node(len(nodes), source, session_id)
+        if (node.node_id, source.title) not in known:
+            known.add((node.node_id, source.title))
+            nodes.append(node)
 
 
 def _node(index: int, source: Source, session_id: str | None) -> NodeWithScore:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import weakref
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.chat_engine.types import AgentChatResponse, StreamingAgentChatResponse
 
 from meibel_integrations.client import AsyncChatStream, ChatStream
 from meibel_integrations.client.closing import AsyncClosing, Closing
+from meibel_integrations.errors import StreamInterrupted
+from meibel_integrations.llamaindex.reader import TurnReader
 from meibel_integrations.llamaindex.run import EngineRun
-from meibel_integrations.models import Citation
+from meibel_integrations.models import ChatEvent, Citation
 
 __all__ = ["HostedChatResponse", "HostedStreamingResponse"]
 
@@ -58,9 +60,13 @@ class HostedChatResponse(AgentChatResponse):
 class HostedStreamingResponse(StreamingAgentChatResponse, Closing, AsyncClosing):
     """An answer as it arrives; the attributes are those of :class:`HostedChatResponse`.
 
-    Read it once with ``response_gen``, ``async_response_gen()`` or the ``print_response_stream`` methods; reading it
-    again gives the whole text at once. ``source_nodes``, ``metadata`` and the other lists are filled in place when the
-    answer is complete; ``metadata["session_id"]`` is there from the start. Also a context manager.
+    Read it with ``response_gen``, ``async_response_gen()`` or the ``print_response_stream`` methods, or event by event
+    with :meth:`events` and :meth:`aevents`. Who stops reads on later where it stopped, until the response is closed or
+    dropped, or the session's next turn begins: then reading on raises ``StreamInterrupted``. Reading a whole answer
+    again gives its text at once.
+
+    ``source_nodes``, ``sources``, ``metadata`` and ``citations`` are filled in place as they arrive and complete at
+    the end; ``metadata["session_id"]`` is there from the start. Also a context manager.
     """
 
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -69,163 +75,114 @@ class HostedStreamingResponse(StreamingAgentChatResponse, Closing, AsyncClosing)
 
     @classmethod
     def of(cls, run: EngineRun, stream: ChatStream | AsyncChatStream) -> Self:
-        response = cls(metadata=run.metadata)
+        response = cls(sources=run.tools, source_nodes=run.nodes, metadata=run.metadata, citations=run.citations)
         # Not fields: tools that trace responses write out every field.
         response._run = run
-        response._stream = stream
-        # Spans are closed even if the response is dropped unread.
-        weakref.finalize(response, run.abandon).atexit = False
+        response._reader = TurnReader(run, stream)
+        filled = weakref.WeakMethod(response._fill)
+        run.when_ended = lambda: (fill := filled()) and fill()
         return response
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._run: EngineRun | None = None
-        self._stream: ChatStream | AsyncChatStream | None = None
+        self._run: EngineRun
+        self._reader: TurnReader
+
+    @property
+    def reader(self) -> TurnReader:
+        """What reads the answer, for the engine that handed it out."""
+        return self._reader
 
     @property
     def response_gen(self) -> Generator[str, None, None]:
-        """The answer's pieces as they arrive. Leaving the loop early frees the connection."""
+        """The answer's pieces as they arrive."""
         return self._pieces()
 
     def _pieces(self) -> Generator[str, None, None]:
-        if self._run is None or self._run.ended:
-            yield self._replay()
+        run, read = self._run, self._reader.read
+        if run.ended:
+            read()
+            yield self.response
             return
-        stream = self._stream
-        if not isinstance(stream, ChatStream):
-            raise RuntimeError("This answer comes from astream_chat: read it with 'async for … async_response_gen()'.")
-        shown = False
-        try:
-            while (piece := self._advance(stream)) is not None:
-                shown = True
-                yield piece
-            if not shown:
-                yield self.response
-        finally:
-            self.close()
+        while (event := read()) is not None:
+            if event.type == "content":
+                yield event.delta
+        if not run.pieces:
+            yield self.response
 
-    def async_response_gen(self) -> AsyncGenerator[str, None]:
+    async def async_response_gen(self) -> AsyncGenerator[str, None]:
         """The async twin of :attr:`response_gen`."""
-        return _AsyncPieces(self)
+        run, read = self._run, self._reader.aread
+        if run.ended:
+            await read()
+            yield self.response
+            return
+        while (event := await read()) is not None:
+            if event.type == "content":
+                yield event.delta
+        if not run.pieces:
+            yield self.response
+
+    def events(self) -> Generator[ChatEvent, None, None]:
+        """All that the service tells, as it arrives: text, status, thinking, tool calls and results, citations, and at
+        last a ``done`` event with the whole reply. An answer that was read before gives that event alone."""
+        if self._run.done is not None:
+            yield self._run.done
+            return
+        while (event := self._reader.read()) is not None:
+            yield event
+
+    async def aevents(self) -> AsyncGenerator[ChatEvent, None]:
+        """The async twin of :meth:`events`."""
+        if self._run.done is not None:
+            yield self._run.done
+            return
+        while (event := await self._reader.aread()) is not None:
+            yield event
+
+    def drain(self) -> Self:
+        """Reads the answer to its end."""
+        while self._reader.read() is not None:
+            continue
+        return self
+
+    async def adrain(self) -> Self:
+        """The async twin of :meth:`drain`."""
+        while await self._reader.aread() is not None:
+            continue
+        return self
 
     def close(self) -> None:
         """Gives the rest of the answer up and frees the connection. May be called again."""
-        if isinstance(self._stream, AsyncChatStream):
-            if self._run is not None and not self._run.ended:
-                raise RuntimeError("This answer comes from astream_chat: close it with 'await response.aclose()'.")
-        elif self._stream is not None:
-            self._stream.close()
-            self._leave()
+        self._reader.close()
 
     async def aclose(self) -> None:
         """The async twin of :meth:`close`."""
-        if isinstance(self._stream, AsyncChatStream):
-            await self._stream.aclose()
-            self._leave()
-        else:
-            self.close()
+        await self._reader.aclose()
 
     def __str__(self) -> str:
-        """The whole answer, which is read to its end first if it comes from ``stream_chat``; else what has arrived."""
-        if isinstance(self._stream, ChatStream):
-            while self._advance(self._stream) is not None:
-                continue
-        if self._run is not None and not self._run.ended:
+        """The whole answer, which is read to its end first if it comes from ``stream_chat``; else what has arrived.
+
+        Raises:
+            StreamInterrupted: the session's next turn began before the answer was read.
+        """
+        if not self._run.ended and not self._reader.asynchronous:
+            self.drain()
+        if not self._run.ended:
             return "".join(self._run.pieces)
+        if isinstance(self.exception, StreamInterrupted):
+            raise self.exception
         return self.response
 
     def __repr__(self) -> str:
         state = "done" if self.is_done else "open"
         return f"{type(self).__name__}({state}, session_id={self.metadata.get('session_id')!r})"
 
-    def _advance(self, stream: ChatStream) -> str | None:
-        assert self._run is not None
-        try:
-            return self._run.advance(stream)
-        finally:
-            self._fill(self._run)
-
-    async def _aadvance(self, stream: AsyncChatStream) -> str | None:
-        assert self._run is not None
-        try:
-            return await self._run.aadvance(stream)
-        finally:
-            self._fill(self._run)
-
-    def _leave(self) -> None:
-        assert self._run is not None
-        self._run.abandon()
-        self._fill(self._run)
-
-    def _drop(self) -> None:
-        """Gives an async stream up where nothing can be awaited: the event loop closes what is dropped."""
-        self._leave()
-        self._stream = None
-
-    def _replay(self) -> str:
-        if self.exception is not None:
-            raise self.exception
-        return self.response
-
-    def _fill(self, run: EngineRun) -> None:
-        """Shows what the run has become; lists in place, as callers may hold them."""
-        if self.is_done or not run.ended:
-            return
+    def _fill(self) -> None:
+        """Shows what the run has become; the lists are the run's own."""
+        run = self._run
         self.response = run.text
         self.unformatted_response = "".join(run.pieces)
-        self.source_nodes[:] = run.nodes
-        self.sources[:] = run.tools
-        self.citations[:] = run.citations
         self.message = run.message
         self.exception = run.error
         self.is_done = True
-
-
-class _AsyncPieces(AsyncGenerator[str, None]):
-    """What ``async_response_gen`` returns.
-
-    No async generator on purpose: the event loop closes those at its end all at once, and the stream's, which this one
-    would be closing itself, with them. Nor does leaving an ``async for`` close one before the loop's next rounds.
-    """
-
-    def __init__(self, response: HostedStreamingResponse) -> None:
-        self._response = response
-        self._shown = False
-        self._state: Literal["new", "reading", "over"] = "new"
-
-    async def asend(self, value: None) -> str:
-        response, run = self._response, self._response._run
-        if self._state == "over":
-            raise StopAsyncIteration
-        if self._state == "new" and (run is None or run.ended):
-            self._state = "over"
-            return response._replay()
-        stream = response._stream
-        if isinstance(stream, ChatStream):
-            raise RuntimeError("This answer comes from stream_chat: read it with 'for … response_gen'.")
-        self._state = "reading"
-        try:
-            piece = None if stream is None else await response._aadvance(stream)
-        except BaseException:
-            self._state = "over"
-            raise
-        if piece is None:
-            self._state = "over"
-            if self._shown:
-                raise StopAsyncIteration
-            return response.response
-        self._shown = True
-        return piece
-
-    async def athrow(self, typ: Any, val: Any = None, tb: Any = None) -> str:
-        await self.aclose()
-        return await super().athrow(typ, val, tb)
-
-    async def aclose(self) -> None:
-        if self._state == "reading":
-            await self._response.aclose()
-        self._state = "over"
-
-    def __del__(self) -> None:
-        if self._state == "reading":
-            self._response._drop()

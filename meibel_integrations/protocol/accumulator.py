@@ -273,7 +273,7 @@ class TurnAccumulator:
             timestamp=event.timestamp or (called.timestamp if called else None),
         )
         self._tools[event.id or f"#{len(self._tools)}"] = tool
-        return [ToolResultEvent(tool, event.data)]
+        return [ToolResultEvent(tool, event.data, () if event.references is None else event.references.sources)]
 
     def _on_cited(self, event: events.Cited) -> list[ChatEvent]:
         # Told at the end, as positions can be placed only in the whole text.

@@ -19,11 +19,30 @@ from meibel_integrations.langchain import (
     MeibelChatMessageHistory,
 )
 from meibel_integrations.langchain.history import LlamaCloudHistorySettings, MeibelHistorySettings
-from meibel_integrations.llamaindex import LlamaCloudChatEngine, MeibelChatEngine
-from meibel_integrations.llamaindex.chat_engine import LlamaCloudEngineKeywords, MeibelEngineKeywords
+from meibel_integrations.llamaindex import (
+    LlamaCloudChatEngine,
+    LlamaCloudChatQueryEngine,
+    LlamaCloudChatRetriever,
+    MeibelChatEngine,
+    MeibelQueryEngine,
+    MeibelRetriever,
+)
+from meibel_integrations.llamaindex.agent import LlamaCloudEngineKeywords, MeibelEngineKeywords
 
-MEIBEL: list[Callable[..., Any]] = [ChatMeibel, MeibelChatEngine, MeibelChatMessageHistory]
-CLOUD: list[Callable[..., Any]] = [ChatLlamaCloud, LlamaCloudChatEngine, LlamaCloudChatMessageHistory]
+MEIBEL: list[Callable[..., Any]] = [
+    ChatMeibel,
+    MeibelChatEngine,
+    MeibelQueryEngine,
+    MeibelRetriever,
+    MeibelChatMessageHistory,
+]
+CLOUD: list[Callable[..., Any]] = [
+    ChatLlamaCloud,
+    LlamaCloudChatEngine,
+    LlamaCloudChatQueryEngine,
+    LlamaCloudChatRetriever,
+    LlamaCloudChatMessageHistory,
+]
 MEIBEL_AGENT, CLOUD_AGENT = {"agent_id": "a", "api_key": "key-12345"}, {"index_ids": ["i"], "api_key": "key-12345"}
 EVERYWHERE = [(make, MEIBEL_AGENT) for make in MEIBEL] + [(make, CLOUD_AGENT) for make in CLOUD]
 RUNNING = [each for each in EVERYWHERE if "History" not in each[0].__name__]

@@ -121,6 +121,7 @@ def test_the_four_verbs_agree(service: Service) -> None:
         answer.metadata["token_usage"].pop("duration_ms", None)  # each call's own
         for node in answer.source_nodes:
             del node.metadata["session_id"]
+        answer.message.additional_kwargs.clear()
     one = answers[0]
     for name in ("response", "source_nodes", "sources", "metadata", "citations", "message"):
         assert all(getattr(answer, name) == getattr(one, name) for answer in answers), name
@@ -155,9 +156,6 @@ def test_an_agent_by_name_and_a_session_by_id(service: Service, ask: Ask) -> Non
     pinned = service.engine(agent_id=None, session_id=engine.session_id)
     assert ask(pinned, "2?").response == "Two."
     assert service.asked(engine.session_id) == ["1?", "2?"]
-    pinned.reset()
-    with pytest.raises(ValueError, match="index_ids"):
-        ask(pinned, "3?")
 
 
 @only("v2", "guide", because="LlamaCloud's sessions have no such options")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,6 +61,12 @@ def spans() -> Iterator[SimpleSpanHandler]:
 def engine_less(name: str) -> str:
     """A span's name, whichever service's engine it is of."""
     return name.replace("LlamaCloudChatEngine.", "ChatEngine.").replace("MeibelChatEngine.", "ChatEngine.")
+
+
+async def rounds_of_the_loop() -> None:
+    """A generator that was dropped is closed by the event loop, some rounds later."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 def tree(spans: SimpleSpanHandler) -> dict[str, str | None]:
@@ -169,7 +174,7 @@ def test_refusals(service: Service, recorder: Recorder, spans: SimpleSpanHandler
     with pytest.raises(errors.AuthenticationError):
         ask(service.engine(api_key="wrong"), "1?")
     assert not any(name.startswith("Stream") for name in recorder.names())
-    assert len(spans.dropped_spans) == 2
+    assert len(spans.dropped_spans) == 1
 
 
 @pytest.mark.parametrize("how", ["close", "break", "unread"])
@@ -208,7 +213,7 @@ def test_an_async_stream_that_is_left(service: Service, recorder: Recorder, span
                 with pytest.raises(asyncio.CancelledError):
                     await reading
             del response
-            gc.collect()
+            await rounds_of_the_loop()
             assert spans.open_spans == {}
 
     asyncio.run(run())
