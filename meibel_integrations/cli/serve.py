@@ -60,6 +60,7 @@ KEY_VARIABLE = "MEIBEL_LOCAL_API_KEY"
 @click.option(
     "--model", help="Answer with a model: package.module:attribute, or a name such as openai:gpt-5 (needs langchain)."
 )
+@click.option("--open", "open_page", is_flag=True, help="Open the service's page in the browser.")
 def serve(
     host: str,
     port: int,
@@ -68,6 +69,7 @@ def serve(
     dialect: Any,
     partials: Any,
     model: str | None,
+    open_page: bool,
     **documents: Any,
 ) -> None:
     """Serve your documents over Meibel's API, until Ctrl-C.
@@ -104,6 +106,8 @@ def serve(
         report_skipped(local.ingest_report)
         check_documents(choice.docs, local.ingest_report)
         terminal.line(_announcement(local, agent, key_is_given=own_key is not None))
+        if open_page and not local.open():
+            terminal.line("There is no browser here that could be opened; use the link above.")
 
     with terminal.reading_progress() as progress:
         run(
@@ -148,6 +152,9 @@ def _announcement(local: LocalMeibel, agent: str, *, key_is_given: bool) -> str:
     # a key that the user chose is not printed: terminals are logged and shown to others
     key = f"${KEY_VARIABLE}" if key_is_given else local.api_key
     return f"""Serving {count} as agent {agent!r} on {local.base_url} (Ctrl-C ends it)
+
+  page      {local.page_link()}
+            (this link opens once, within an hour; afterwards the page asks for the key)
 
   base URL  {local.base_url}
   agent id  {local.agent_id}

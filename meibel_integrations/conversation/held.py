@@ -20,7 +20,8 @@ from meibel_integrations.conversation.messages import (
     without_system,
 )
 from meibel_integrations.conversation.options import RunOptions, Target
-from meibel_integrations.conversation.run import ConversationRun, RunResult
+from meibel_integrations.conversation.results import RunResult
+from meibel_integrations.conversation.run import ConversationRun
 from meibel_integrations.ledgers import interface
 from meibel_integrations.ledgers.entry import SessionBook
 from meibel_integrations.ledgers.interface import SessionState
@@ -175,7 +176,7 @@ class HeldSession:
         if result.reply.session_id == self.id:
             self._seen_agent = result.agent.completed_by(self._seen_agent.id, self._seen_agent.name)
             self._change(unsettled=False)
-            received, *_, completed = (*result.lineage.answers, result.lineage.answers[-1])
+            received, completed = result.lineage.answers[0], result.lineage.answers[-1]
             if received != completed:
                 self._streamed[completed] = received
             return self._seen_agent

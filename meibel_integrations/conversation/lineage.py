@@ -41,12 +41,13 @@ class Walk(NamedTuple):
     whole: bool = False
 
 
-def walk_back(messages: Sequence[NeutralMessage], anchored: int) -> Walk:
+def walk_back(messages: Sequence[NeutralMessage], anchored: int, *, ignore_edited_answers: bool = False) -> Walk:
     """Walks back from the answer at ``anchored``.
 
     Args:
         messages: the conversation without system messages.
         anchored: the index of a message with an anchor.
+        ignore_edited_answers: whether answers whose text was changed match all the same.
     """
     session_id = _anchor(messages[anchored]).session_id
     at = anchored
@@ -54,7 +55,7 @@ def walk_back(messages: Sequence[NeutralMessage], anchored: int) -> Walk:
         lineage = _anchor(messages[at]).lineage
         if lineage is None:
             return Walk(None)
-        if digest(messages[at]) not in lineage.answers:
+        if not ignore_edited_answers and digest(messages[at]) not in lineage.answers:
             return Walk(Divergence.EDITED_ANSWER)
         for expected in reversed(lineage.carried):
             at -= 1

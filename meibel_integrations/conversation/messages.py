@@ -9,6 +9,8 @@ The text is ``protocol.transcript``'s: plain for one user message, an envelope f
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,9 +23,11 @@ from meibel_integrations.protocol.transcript import Role
 
 __all__ = [
     "Anchor",
+    "Attachment",
     "Lineage",
     "NeutralMessage",
     "Role",
+    "as_sent",
     "decode",
     "digest",
     "digest_of_instructions",
@@ -34,6 +38,23 @@ __all__ = [
     "turn_number",
     "without_system",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Something in a message that is not text.
+
+    Attributes:
+        kind: what it is, in a word: ``image``, ``file``.
+        name: its file name.
+        content: its bytes, if they can be sent as a file.
+        problem: why they cannot.
+    """
+
+    kind: str
+    name: str = ""
+    content: bytes | None = field(default=None, repr=False)
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +118,14 @@ class Anchor:
         marker: what names the answer there (``ledgers.interface.head_marker``).
         lineage: how it came about; ``None`` for answers that were read from the server, which are trusted.
         agent: whom the answer names.
+        reason: why it was given there, in words.
     """
 
     session_id: str
     marker: str
     lineage: Lineage | None = None
     agent: AgentRef = NOBODY
+    reason: str | None = None
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], *, provider: str, agent: AgentRef | None) -> Anchor | None:
@@ -118,7 +141,8 @@ class Anchor:
             return None
         id_, name = metadata.get("agent_id"), metadata.get("agent_name")
         named = AgentRef(id_ if isinstance(id_, str) else None, name if isinstance(name, str) else None)
-        return cls(session_id, marker, lineage, named)
+        reason = metadata.get("continuity_reason")
+        return cls(session_id, marker, lineage, named, reason if isinstance(reason, str) else None)
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -136,18 +160,47 @@ def turn_number(anchor: Anchor) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class NeutralMessage:
-    """One message. ``anchor`` is set on answers of this provider that name their session; it is not part of what the
-    message says, so two messages with equal role, text and name are equal."""
+    """One message. ``anchor`` is set on answers of this provider that name their session. Neither it nor the
+    attachments are what the message says, so two messages with equal role, text and name are equal."""
 
     role: Role
     text: str
     name: str | None = None
     anchor: Anchor | None = field(default=None, compare=False)
+    attachments: tuple[Attachment, ...] = field(default=(), compare=False)
 
 
 def digest(message: NeutralMessage) -> str:
-    """A short digest of what a message says."""
-    return transcript.digest(message.role, message.text, message.name)
+    """A short digest of a message: of what it says, and of what is attached to it."""
+    said = transcript.digest(message.role, message.text, message.name)
+    if not message.attachments:
+        return said
+    attached = [f"{a.kind} {hashlib.sha256(a.content or b'').hexdigest()}" for a in message.attachments]
+    return transcript.digest_of_texts((said, *attached))
+
+
+def as_sent(messages: Sequence[NeutralMessage]) -> list[NeutralMessage]:
+    """The messages as a turn carries them: only the question keeps its attachments, which ride along as files. What
+    was attached to any other message is told by a placeholder, ``[image]``."""
+    talk = [i for i, message in enumerate(messages) if message.role != "system"]
+    question: set[int] = set()
+    for i in reversed(talk):
+        if messages[i].role == "user":
+            question.add(i)
+        elif question:
+            break
+    return [
+        message if i in question and message.text.strip() else _with_placeholders(message, keep=i in question)
+        for i, message in enumerate(messages)
+    ]
+
+
+def _with_placeholders(message: NeutralMessage, *, keep: bool) -> NeutralMessage:
+    if not message.attachments:
+        return message
+    told = [f"[{attachment.kind}]" for attachment in message.attachments]
+    text = "\n".join([*([message.text] if message.text.strip() else ()), *told])
+    return dataclasses.replace(message, text=text, attachments=message.attachments if keep else ())
 
 
 def digest_of_instructions(messages: Iterable[NeutralMessage]) -> str | None:

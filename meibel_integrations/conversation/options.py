@@ -12,10 +12,11 @@ from meibel_integrations.errors import ConfigurationError
 from meibel_integrations.protocol.agents import NOBODY, AgentRef, SessionOptions
 from meibel_integrations.protocol.text import Partials
 
-__all__ = ["CheckHead", "OnDivergence", "RunOptions", "Target"]
+__all__ = ["CheckHead", "EditedAnswers", "OnDivergence", "RunOptions", "Target"]
 
 OnDivergence = Literal["fork", "error", "ignore"]
 CheckHead = Literal["auto", "always"]
+EditedAnswers = Literal["fork", "continue"]
 
 
 class RunOptions(BaseModel):
@@ -28,12 +29,16 @@ class RunOptions(BaseModel):
     on_divergence: OnDivergence | None = None
     """What to do when the messages are not what their session holds: ``"fork"`` (a new session with these messages; the
     default), ``"error"``, or ``"ignore"`` (the default with ``session_id``)."""
+    edited_answers: EditedAnswers = "fork"
+    """What to do when nothing but the agent's own answers was changed, as middleware that redacts them or adds a footer
+    does: ``"fork"``, or ``"continue"`` in the session, which holds the answers as they were given."""
     check_head: CheckHead = "auto"
     """``"always"`` asks the server before each continuation whether the session went on elsewhere."""
     ephemeral: bool = False
     """Use a session of its own for each call, which no later call goes on in."""
     max_seed_chars: int = Field(default=100_000, gt=0)
-    """The longest text that a new session is started with; older messages are left out of a longer one."""
+    """The longest text that a new session is started with; older messages are left out of a longer one. A service's own
+    limit counts, too."""
     include_thinking: bool = False
     """Ask for the agent's thinking and show it with the answer."""
     include_tool_activity: bool = False
@@ -61,7 +66,7 @@ class RunOptions(BaseModel):
             )
         return value
 
-    @field_validator("on_divergence", "check_head", "partials", "on_ambiguous", mode="before")
+    @field_validator("on_divergence", "edited_answers", "check_head", "partials", "on_ambiguous", mode="before")
     @classmethod
     def _check_word(cls, value: object, info: object) -> object:
         name = getattr(info, "field_name", "")
@@ -79,6 +84,7 @@ class RunOptions(BaseModel):
 
 _WORDS: dict[str, tuple[object, ...]] = {
     "on_divergence": (None, *get_args(OnDivergence)),
+    "edited_answers": get_args(EditedAnswers),
     "check_head": get_args(CheckHead),
     "partials": get_args(Partials),
     "on_ambiguous": get_args(OnAmbiguous),

@@ -16,6 +16,7 @@ from meibel_integrations.conversation.lineage import Divergence, walk_back
 from meibel_integrations.conversation.messages import (
     Anchor,
     NeutralMessage,
+    as_sent,
     digest,
     digest_of_instructions,
     shorten,
@@ -78,9 +79,10 @@ def newest_anchor(messages: Sequence[NeutralMessage], session_id: str | None = N
     return None
 
 
-def departure(messages: Sequence[NeutralMessage], at: int) -> Divergence | None:
+def departure(messages: Sequence[NeutralMessage], at: int, *, ignore_edited_answers: bool = False) -> Divergence | None:
     """Where the list departs from what led to the anchored answer at ``at``."""
-    walk = walk_back(without_system(messages), len(without_system(messages[:at])))
+    place = len(without_system(messages[:at]))
+    walk = walk_back(without_system(messages), place, ignore_edited_answers=ignore_edited_answers)
     anchor = messages[at].anchor
     lineage = anchor.lineage if anchor is not None else None
     if walk.whole and lineage is not None and lineage.system is not None and not system_texts(messages):
@@ -113,7 +115,7 @@ def start_session(
         messages = talk = [_instructions_as_message(messages)]
     if not any(message.role == "user" for message in talk):
         raise InvalidInputError("There is no user message to answer in the list.")
-    kept, omitted = shorten(messages, max_seed_chars)
+    kept, omitted = shorten(as_sent(messages), max_seed_chars)
     continuity: Continuity = "forked" if forked is not None else "seeded" if len(talk) > 1 else "new"
     return Plan(
         session_id=None,
@@ -266,7 +268,7 @@ def _continued(
     changed = wanted is not None and wanted != in_force
     return Plan(
         session_id=session_id,
-        messages=(*(instructions if changed else ()), *new),
+        messages=tuple(as_sent([*(instructions if changed else ()), *new])),
         carried=tuple(digest(message) for message in new),
         continuity="continued",
         reason=reason,

@@ -19,22 +19,22 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from meibel_integrations import errors
+from meibel_integrations.client.inputs import File
 from meibel_integrations.conversation.lineage import Divergence
 from meibel_integrations.conversation.messages import (
     Anchor,
     Lineage,
     NeutralMessage,
     digest,
-    encode,
     read_history,
     without_system,
 )
 from meibel_integrations.conversation.options import RunOptions, Target
+from meibel_integrations.conversation.outgoing import Outgoing, prepare
 from meibel_integrations.conversation.plan import (
     Plan,
     continue_pinned,
@@ -45,97 +45,23 @@ from meibel_integrations.conversation.plan import (
     require_question,
     start_session,
 )
+from meibel_integrations.conversation.results import RunResult
 from meibel_integrations.conversation.settling import until_settled
 from meibel_integrations.ledgers.entry import SessionBook
 from meibel_integrations.ledgers.interface import head_marker
-from meibel_integrations.ledgers.marks import TurnMark
-from meibel_integrations.models import ChatMessageRequest, Reply, Source, Usage
-from meibel_integrations.protocol import transcript
-from meibel_integrations.protocol.agents import NOBODY, AgentRef
+from meibel_integrations.models import Reply
+from meibel_integrations.protocol.agents import NOBODY
 from meibel_integrations.protocol.commands import Emit, Flow
 from meibel_integrations.protocol.dialects.interface import Dialect, TurnRequest
-from meibel_integrations.protocol.requests import FilePart
 from meibel_integrations.protocol.service import Service
 from meibel_integrations.protocol.sessions import create_session, get_history, get_last_usage, has_ended
-from meibel_integrations.protocol.turn import check_turn, stream_turn
+from meibel_integrations.protocol.turn import stream_turn
 
-__all__ = ["ConversationRun", "RunResult", "usage_json"]
+__all__ = ["ConversationRun"]
 
 logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What came of a call, for the answer's metadata."""
-
-    reply: Reply
-    plan: Plan
-    agent: AgentRef
-    lineage: Lineage
-    ephemeral: bool
-
-    def metadata(self) -> dict[str, Any]:
-        """The answer's metadata: plain JSON, and what later calls find the session by."""
-        reply = self.reply
-        found: dict[str, Any] = {
-            **self.agent.to_json(),
-            "session_id": reply.session_id,
-            "signal_id": reply.signal_id,
-            "finish_reason": reply.finish_reason or "stop",
-            "sources": [source_json(source) for source in reply.sources],
-            "citations": [citation.model_dump() for citation in reply.citations],
-            "follow_up_questions": list(reply.follow_up_questions),
-            "call_to_actions": [action.model_dump() for action in reply.call_to_actions],
-            "artifacts": [artifact.model_dump() for artifact in reply.artifacts],
-            "warnings": list(reply.warnings),
-            "skipped_index_ids": list(reply.skipped_index_ids),
-            "recovered": reply.recovered,
-            "extra": dict(reply.extra),
-            "continuity": self.plan.continuity,
-            "continuity_reason": self.plan.reason,
-            "lineage": self.lineage.to_json(),
-        }
-        if reply.usage is not None:
-            found["token_usage"] = usage_json(reply.usage)
-        if reply.streamed_text is not None:
-            found["completion_text"] = reply.message
-        if self.ephemeral:
-            # no later call may go on here, so the answer names no session
-            for key in ("session_id", "signal_id", "lineage"):
-                found[key] = None
-        return found
-
-
-def usage_json(usage: Usage) -> dict[str, int | float]:
-    """Token counts as a plain dict, with all that the service counted."""
-    return {
-        **usage.details,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-    }
-
-
-def source_json(source: Source) -> dict[str, Any]:
-    """A source as a plain dict: its title always, what else the service said, and ``score`` even if unknown."""
-    given: dict[str, Any] = source.model_dump()
-    return {"title": given.pop("title"), **given}
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A plan with its message, which was checked, and the mark in the ledger where a session goes on."""
-
-    plan: Plan
-    body: ChatMessageRequest
-    mark: TurnMark | None = None
-
-    @property
-    def digest(self) -> str:
-        """What the ledger recognises the message by."""
-        return transcript.digest("user", self.body.user_message)
 
 
 @dataclass(slots=True)
@@ -150,7 +76,8 @@ class ConversationRun:
         forked: why the session that the messages belong to cannot go on, where the caller found that out; a new one
             takes its place.
         reason: why the call goes where it goes, where the caller knows better than the plan.
-        read_files: reads the files that ride along; it may block.
+        files: what rides along, besides what is attached to the question.
+        answer_form: how this one answer has to look. It is sent with the turn and is no part of the conversation.
         session_id: the session that answers; set before the turn is sent.
         result: what came of it; set before the ``done`` event is emitted.
     """
@@ -162,7 +89,8 @@ class ConversationRun:
     options: RunOptions
     forked: Divergence | None = None
     reason: str | None = None
-    read_files: Callable[[], Sequence[FilePart]] | None = None
+    files: Sequence[File] = ()
+    answer_form: str | None = None
     session_id: str | None = None
     result: RunResult | None = None
 
@@ -189,7 +117,7 @@ class ConversationRun:
 
     # Plan
 
-    def _plan(self) -> Flow[_Turn]:
+    def _plan(self) -> Flow[Outgoing]:
         options = self.options
         if options.session_id is not None and not options.ephemeral:
             return (yield from self._plan_pinned(options.session_id))
@@ -199,11 +127,16 @@ class ConversationRun:
         require_question(self.messages, at)  # nothing else matters if there is nothing to answer
         return (yield from self._plan_anchored(at))
 
-    def _plan_anchored(self, at: int) -> Flow[_Turn]:
+    def _plan_anchored(self, at: int) -> Flow[Outgoing]:
         anchor = self._anchor(at)
         session_id, entry = anchor.session_id, self.book.entry(anchor.session_id)
         ignoring = self.options.on_divergence == "ignore"
-        diverged = None if ignoring else departure(self.messages, at)
+        diverged = None if ignoring else self._departure(at)
+        if diverged is Divergence.EDITED_ANSWER and anchor.reason == diverged.value:
+            logger.warning(
+                "An answer of the agent was edited for the second time in a row, and each edit begins a new session. "
+                "If middleware does that (it redacts answers, or adds a footer), set edited_answers='continue'."
+            )
         attempts = 0
         while diverged is None:
             state = yield from entry.read()
@@ -232,7 +165,7 @@ class ConversationRun:
                 return dataclasses.replace(turn, mark=mark)
         return self._fork(session_id, diverged)
 
-    def _plan_pinned(self, session_id: str) -> Flow[_Turn]:
+    def _plan_pinned(self, session_id: str) -> Flow[Outgoing]:
         entry = self.book.entry(session_id)
         strict = self.options.on_divergence == "error"
         at = newest_anchor(self.messages, session_id)
@@ -252,9 +185,12 @@ class ConversationRun:
             if mark is not None:
                 return dataclasses.replace(turn, mark=mark)
 
+    def _departure(self, at: int) -> Divergence | None:
+        return departure(self.messages, at, ignore_edited_answers=self.options.edited_answers == "continue")
+
     def _require_agreement(self, session_id: str, at: int | None) -> Flow[None]:
         """Raises ``DivergenceError`` unless the list is what a pinned session holds, up to its newest answer."""
-        diverged = None if at is None else departure(self.messages, at)
+        diverged = None if at is None else self._departure(at)
         if diverged is None:
             history = yield from get_history(self.service, session_id)
             if at is not None:
@@ -268,16 +204,16 @@ class ConversationRun:
         if diverged is not None:
             raise _divergence(session_id, diverged)
 
-    def _fork(self, session_id: str, diverged: Divergence) -> _Turn:
+    def _fork(self, session_id: str, diverged: Divergence) -> Outgoing:
         if self.options.on_divergence == "error":
             raise _divergence(session_id, diverged)
         logger.info("Starting a new session in place of %s: %s.", session_id, diverged.value)
         return self._start(diverged)
 
-    def _start(self, forked: Divergence | None) -> _Turn:
+    def _start(self, forked: Divergence | None) -> Outgoing:
         reason = {} if self.reason is None else {"reason": self.reason}
-        limit = self.options.max_seed_chars
-        return self._prepared(start_session(self.messages, max_seed_chars=limit, forked=forked, **reason))
+        longest = self.options.max_seed_chars
+        return self._prepared(start_session(self.messages, max_seed_chars=longest, forked=forked, **reason))
 
     def _anchor(self, at: int) -> Anchor:
         anchor = self.messages[at].anchor
@@ -286,7 +222,7 @@ class ConversationRun:
 
     # Send
 
-    def _send(self, prepared: _Turn) -> Flow[RunResult]:
+    def _send(self, prepared: Outgoing) -> Flow[RunResult]:
         options, plan, mark = self.options, prepared.plan, prepared.mark
         agent = self.target.agent
         if plan.session_id is not None and mark is not None:
@@ -305,7 +241,7 @@ class ConversationRun:
             lambda proven: stream_turn(
                 self.service,
                 TurnRequest(session_id, prepared.body, agent, self.target.require_all_indexes),
-                read_files=self.read_files,
+                read_files=prepared.read_files,
                 partials=options.partials,
                 proven=proven,
                 recovery=options.recovery,
@@ -326,32 +262,8 @@ class ConversationRun:
         yield Emit(dataclasses.replace(done, reply=reply))
         return self.result
 
-    def _prepared(self, plan: Plan) -> _Turn:
-        """The turn of a plan.
-
-        Raises:
-            InvalidInputError: the message cannot be sent.
-        """
-        options = self.options
-        body = ChatMessageRequest(
-            user_message=encode(plan.messages, omitted=plan.omitted),
-            timeout_seconds=options.timeout_seconds,
-            include_thinking=options.include_thinking or None,
-            include_tool_activity=options.include_tool_activity or None,
-        )
-        try:
-            check_turn(self.service, body)
-        except errors.PromptTooLongError as error:
-            if len(plan.messages) == 1:
-                raise
-            asked = sum(len(message.text) for message in plan.messages if message.role == "user")
-            raise errors.PromptTooLongError(
-                f"{error} It carries instructions or earlier messages besides the question: {len(plan.messages)} "
-                f"messages, {asked:,} characters of them the user's. A session that goes on needs to be sent the "
-                "new question only; continue one, pass a shorter list, or let the oldest messages be left out "
-                f"(max_seed_chars={self.service.dialect.max_prompt_chars})."
-            ) from None
-        return _Turn(plan, body)
+    def _prepared(self, plan: Plan) -> Outgoing:
+        return prepare(self.service, plan, self.options, files=self.files, answer_form=self.answer_form)
 
     def _with_usage(self, session_id: str, reply: Reply) -> Flow[Reply]:
         try:
@@ -361,7 +273,7 @@ class ConversationRun:
             return reply
         return reply.model_copy(update={"usage": usage})
 
-    def _after_refusal(self, session_id: str, refusal: errors.APIError) -> Flow[_Turn]:
+    def _after_refusal(self, session_id: str, refusal: errors.APIError) -> Flow[Outgoing]:
         """A continuation was refused. If its session has ended or is busy elsewhere, a fork takes its place."""
         ended = refusal.status_code in (404, 410)
         if not ended:

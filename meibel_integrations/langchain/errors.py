@@ -6,6 +6,9 @@ that may have run would send the user's message twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from langchain_core.exceptions import (
     ContextOverflowError,
     ModelAPIError,
@@ -17,11 +20,47 @@ from langchain_core.exceptions import (
     ModelPermissionDeniedError,
     ModelRateLimitError,
     ModelTimeoutError,
+    OutputParserException,
 )
 
 from meibel_integrations import errors
 
-__all__ = ["RETRYABLE", "as_langchain_error"]
+__all__ = [
+    "RETRYABLE",
+    "ChatInvalidInputError",
+    "StructuredOutputError",
+    "ToolsNotTakenError",
+    "as_langchain_error",
+    "in_langchains_words",
+]
+
+
+class ChatConfigurationError(errors.ConfigurationError, ModelInvalidRequestError):
+    """A setting is missing or wrong."""
+
+
+class ChatInvalidInputError(errors.InvalidInputError, ModelInvalidRequestError):
+    """The input cannot be sent as it is."""
+
+
+class ChatDivergenceError(errors.DivergenceError, ModelInvalidRequestError):
+    """The messages contradict their session."""
+
+
+class ToolsNotTakenError(ChatInvalidInputError, NotImplementedError):
+    """A hosted agent takes no tools from its caller. LangChain's own word for that, and nothing retries it."""
+
+
+class StructuredOutputError(errors.MeibelIntegrationError, ModelError, OutputParserException):
+    """An answer does not have the form that was asked for.
+
+    Attributes:
+        answer: its text; also ``llm_output``.
+    """
+
+    def __init__(self, message: str, *, answer: str = "") -> None:
+        super().__init__(message)
+        self.answer = self.llm_output = answer
 
 
 class ChatNotSentError(errors.NotSentError, ModelConnectionError):
@@ -111,6 +150,9 @@ class ChatSessionEndedError(errors.SessionEndedError, ModelError):
 _TWINS: dict[type[errors.MeibelIntegrationError], type[errors.MeibelIntegrationError]] = {
     twin.__mro__[1]: twin
     for twin in (
+        ChatConfigurationError,
+        ChatInvalidInputError,
+        ChatDivergenceError,
         ChatNotSentError,
         ChatConnectionLostError,
         ChatReadTimeoutError,
@@ -142,7 +184,7 @@ RETRYABLE: tuple[type[Exception], ...] = tuple(
 
 
 def as_langchain_error(error: errors.MeibelIntegrationError) -> errors.MeibelIntegrationError:
-    """The same error as one of LangChain's, too; errors of usage, which LangChain has no word for, as they are."""
+    """The same error as one of LangChain's, too."""
     twin = next((_TWINS[base] for base in type(error).__mro__ if base in _TWINS), None)
     if twin is None or isinstance(error, ModelError):
         return error
@@ -151,3 +193,12 @@ def as_langchain_error(error: errors.MeibelIntegrationError) -> errors.MeibelInt
     found.__dict__.update(error.__dict__)
     found.__cause__ = error.__cause__
     return found
+
+
+@contextmanager
+def in_langchains_words() -> Iterator[None]:
+    """Raises the package's errors as LangChain's, too."""
+    try:
+        yield
+    except errors.MeibelIntegrationError as error:
+        raise as_langchain_error(error) from error.__cause__

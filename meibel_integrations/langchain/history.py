@@ -169,7 +169,9 @@ class HostedChatMessageHistory(BaseChatMessageHistory):
         await self._clients.aclose()
 
     def _open(self) -> Flow[Any]:
-        return create_session(self._clients.service, self._agent, self._settings.opening())
+        session = yield from create_session(self._clients.service, self._agent, self._settings.opening())
+        yield from self._clients.book.entry(session.id).opened()
+        return session
 
     def _read(self) -> Flow[list[Message]]:
         assert self._session_id is not None
@@ -207,9 +209,10 @@ class HostedChatMessageHistory(BaseChatMessageHistory):
         return not waiting
 
     def _require(self, messages: Sequence[BaseMessage], held: Sequence[Message]) -> None:
-        has = {digest(item) for item in read_history(held)}
+        has = {(item.role, item.text.strip()) for item in read_history(held)}
         for item in self._neutral(messages):
-            if digest(item) not in has:
+            # what was attached is no part of the service's history
+            if (item.role, item.text.strip()) not in has:
                 raise InvalidInputError(
                     f"Session {self._session_id!r} does not have the {item.role} message {item.text[:60]!r}. A message "
                     "gets into a session only by a turn: send it with the chat model or the client."

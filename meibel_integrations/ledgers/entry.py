@@ -6,6 +6,7 @@ end says of the session, and names what is done if its stream is left.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from datetime import datetime
@@ -100,7 +101,9 @@ class SessionEntry:
             mark = yield from self.take(state, text)
             if mark is not None:
                 return mark, state.turns
-        return (yield from self._mark(text)), None
+        crowding = yield from self._mark(text)
+        yield from self._update(interface.crowd())
+        return dataclasses.replace(crowding, alone=False), None
 
     def record(self, mark: TurnMark, turn: Flow[DoneEvent]) -> Flow[DoneEvent]:
         """Runs a turn. The caller settles one that is complete; one that failed is settled here."""

@@ -33,6 +33,7 @@ __all__ = [
     "abandon",
     "clear",
     "count_turns",
+    "crowd",
     "forget",
     "head_marker",
     "open_session",
@@ -131,13 +132,20 @@ def open_session(mark: TurnMark | None) -> Change[None]:
     return lambda state: (SessionState(version=state.version, turns=0, mark=mark), None)
 
 
+def crowd() -> Change[None]:
+    """Another turn is sent although one is in flight."""
+    return lambda state: (_crowded(state), None)
+
+
 def settle(mark: TurnMark, *, head: str, turns: int | None, instructions: str | None) -> Change[None]:
     """The turn is complete; ``turns`` counts it. If another turn was sent meanwhile, which of the two is the head is
     not known any more."""
 
     def change(state: SessionState) -> tuple[SessionState, None]:
         if state.mark is not None and state.mark.id != mark.id:
-            return dataclasses.replace(_beheaded(state), turns=None), None
+            return dataclasses.replace(_beheaded(_crowded(state)), turns=None), None
+        if not (mark.alone if state.mark is None else state.mark.alone):
+            return dataclasses.replace(_beheaded(state), turns=None, mark=None), None
         moved = _superseding(state, head)
         return dataclasses.replace(moved, head=head, turns=turns, instructions=instructions, mark=None), None
 
@@ -145,7 +153,7 @@ def settle(mark: TurnMark, *, head: str, turns: int | None, instructions: str | 
 
 
 def forget(mark: TurnMark) -> Change[None]:
-    """The turn provably did not run: everything is as it was before."""
+    """The turn provably did not run: everything is as it was before, but for what another turn sent meanwhile did."""
     return lambda state: (_unmarked(state, mark.id), None)
 
 
@@ -173,10 +181,14 @@ def clear(mark: TurnMark, turns: int | None) -> Change[None]:
 
 
 def count_turns(turns: int) -> Change[None]:
-    """The service's history shows this many user turns, none of them running."""
+    """The service's history shows this many user turns, none of them running. A turn whose stream was left is over if
+    it is among them."""
 
     def change(state: SessionState) -> tuple[SessionState, None]:
-        if state.mark is not None or state.turns == turns:
+        if state.mark is not None:
+            over = not state.mark.open and state.turns is not None and turns > state.turns
+            return (dataclasses.replace(_beheaded(state), turns=turns, mark=None) if over else state), None
+        if state.turns == turns:
             return state, None
         known = state if state.turns is None else _beheaded(state)
         return dataclasses.replace(known, turns=turns), None
@@ -184,9 +196,17 @@ def count_turns(turns: int) -> Change[None]:
     return change
 
 
+def _crowded(state: SessionState) -> SessionState:
+    if state.mark is None or not state.mark.alone:
+        return state
+    return dataclasses.replace(state, mark=dataclasses.replace(state.mark, alone=False))
+
+
 def _unmarked(state: SessionState, mark_id: str) -> SessionState:
     if state.mark is None or state.mark.id != mark_id:
         return state
+    if not state.mark.alone:
+        return dataclasses.replace(_beheaded(state), turns=None, mark=None)
     return dataclasses.replace(state, mark=None)
 
 

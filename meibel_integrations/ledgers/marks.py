@@ -24,6 +24,8 @@ class TurnMark:
         text: a digest of what it carries.
         open: whether its stream is still being read.
         expires: when its lease ends, in seconds since the epoch; ``None`` for never.
+        alone: whether no other turn of the session was sent before it ended. One that was not alone says nothing of
+            the head: either of the two may be the newer.
     """
 
     id: str
@@ -31,6 +33,7 @@ class TurnMark:
     text: str
     open: bool = True
     expires: float | None = None
+    alone: bool = True
 
 
 _PROCESS = uuid4().hex[:12]

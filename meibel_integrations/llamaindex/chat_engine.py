@@ -27,7 +27,7 @@ from meibel_integrations.client.options import (
 )
 from meibel_integrations.config import OnAmbiguous
 from meibel_integrations.conversation.held import HeldSession
-from meibel_integrations.conversation.options import CheckHead, OnDivergence, RunOptions, Target
+from meibel_integrations.conversation.options import CheckHead, EditedAnswers, OnDivergence, RunOptions, Target
 from meibel_integrations.errors import InvalidInputError
 from meibel_integrations.llamaindex.messages import to_chat_messages, to_neutral
 from meibel_integrations.llamaindex.responses import HostedChatResponse, HostedStreamingResponse
@@ -92,6 +92,7 @@ class EngineKeywords(ClientKeywords, total=False):
 
     session_id: str | None
     on_divergence: OnDivergence | None
+    edited_answers: EditedAnswers
     check_head: CheckHead
     max_seed_chars: int
     include_thinking: bool
@@ -115,8 +116,12 @@ class LlamaCloudEngineKeywords(LlamaCloudSessionKeywords, EngineKeywords, total=
 
 
 def _traced(method: F) -> F:
-    """LlamaIndex's ``trace_method``, which hides the method's type."""
-    return trace_method("chat")(method)  # type: ignore[return-value]
+    """LlamaIndex's ``trace_method``, which hides the method's type; and its annotations as types, not as their names,
+    for whoever makes a schema of them, as ``FunctionTool`` does."""
+    traced: Any = trace_method("chat")(method)
+    traced.__signature__ = inspect.signature(method, eval_str=True)
+    traced.__annotations__ = inspect.get_annotations(method, eval_str=True)
+    return traced  # type: ignore[no-any-return]
 
 
 class _SameAsConstructor:

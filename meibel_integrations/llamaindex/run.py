@@ -20,7 +20,8 @@ from meibel_integrations.client import AsyncChatStream, ChatStream
 from meibel_integrations.client.bindings import AsyncFlowRunner, FlowRunner
 from meibel_integrations.conversation.held import HeldSession
 from meibel_integrations.conversation.messages import NeutralMessage
-from meibel_integrations.conversation.run import ConversationRun, RunResult, usage_json
+from meibel_integrations.conversation.results import RunResult, usage_json
+from meibel_integrations.conversation.run import ConversationRun
 from meibel_integrations.llamaindex.messages import answer_message, tool_outputs
 from meibel_integrations.llamaindex.nodes import source_nodes
 from meibel_integrations.llamaindex.tracing import TurnTrace

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from meibel_integrations.local.answerers.interface import Answerer
 from meibel_integrations.local.faults.catalogue import Faults
 from meibel_integrations.local.limits import Limits
+from meibel_integrations.local.page_tokens import PageTokens
 from meibel_integrations.local.request_log import RequestLog
 from meibel_integrations.local.store.database import Database
 from meibel_integrations.local.store.tenants import IdSource, Keys
@@ -31,6 +32,7 @@ class LocalContext:
     limits: Limits
     log: RequestLog
     faults: Faults
+    page_tokens: PageTokens
     host: str
     heartbeat: float
     snapshots: bool = False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import html
 import re
 import sqlite3
 import threading
+import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -21,6 +23,7 @@ from meibel_integrations.local.documents.given import Documents, GivenDocuments,
 from meibel_integrations.local.faults.catalogue import Fault, FaultName, Faults
 from meibel_integrations.local.http_server import ServerThread, address_of, bind
 from meibel_integrations.local.limits import Limits
+from meibel_integrations.local.page_tokens import PageTokens
 from meibel_integrations.local.request_log import RequestLog
 from meibel_integrations.local.routes.meibel import BASE_PATH
 from meibel_integrations.local.search.embeddings import Vectors, embedding_model
@@ -152,6 +155,7 @@ class LocalMeibel:
         self._progress = progress
         self._log = RequestLog(request_log_size, body_chars=64_000)
         self._faults = Faults()
+        self._page_tokens = PageTokens()
         self._default_answerer: Answerer | None = None
         self._running: ExitStack | None = None
         self._closing = threading.Lock()
@@ -260,6 +264,7 @@ class LocalMeibel:
             limits=self._limits,
             log=self._log,
             faults=self._faults,
+            page_tokens=self._page_tokens,
             host=self._host,
             heartbeat=self._heartbeat,
             snapshots=self._partials == "snapshot",
@@ -277,6 +282,23 @@ class LocalMeibel:
         self._db = db
         self.llama_cloud_base_url = f"http://{address}"
         self.base_url = self.llama_cloud_base_url + BASE_PATH
+
+    # The page
+
+    def page_link(self) -> str:
+        """A link to the service's page: a chat, and what goes on behind it. It opens without asking for the key once,
+        within an hour; afterwards the page asks."""
+        return f"{self.llama_cloud_base_url}/#token={self._page_tokens.issue(self.api_key)}"
+
+    def open(self) -> bool:
+        """Open the page in the browser. Whether there is one."""
+        return webbrowser.open(self.page_link())
+
+    def _repr_html_(self) -> str:
+        """In a notebook: a link to the page."""
+        if self._running is None:
+            return html.escape(repr(self))
+        return f'<a href="{html.escape(self.page_link())}" target="_blank" rel="noopener">Open the local service</a>'
 
     # Answerers
 

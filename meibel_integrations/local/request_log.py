@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 
 @dataclass(slots=True)
 class RequestEntry:
-    """One request. ``body`` is its beginning as text; ``status`` is ``None`` until the answer began."""
+    """One request. ``body`` is its beginning as text; ``status`` is ``None`` until the answer began; ``at`` is when it
+    came, as the store writes times."""
 
     method: str
     path: str
@@ -17,6 +19,7 @@ class RequestEntry:
     body: str = ""
     status: int | None = None
     tenant: str | None = None
+    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="microseconds"))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -25,6 +28,7 @@ class RequestEntry:
             "status": self.status,
             "content_type": self.content_type,
             "body": self.body,
+            "at": self.at,
         }
 
 

@@ -6,9 +6,8 @@ order in which the answer cites. Nothing of an answer is taken as markup: it is 
 Example:
     ::
 
-        answer = CitedText.from_reply(client.sessions.send_chat_message(session_id, user_message="…"))
-        answer = CitedText.from_metadata(message.text, message.response_metadata)  # from ChatMeibel
-        page = as_html(answer)
+        page = as_html(client.sessions.send_chat_message(session_id, user_message="…"))
+        page = as_html(ChatMeibel(agent_id="agent_123").invoke("…"))
 """
 
 from __future__ import annotations
@@ -17,12 +16,22 @@ import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from meibel_integrations.models import Citation, Reply, Source
 from meibel_integrations.rendering.safety import printable, safe_url
 
-__all__ = ["CitedText", "Footnote", "as_html", "as_markdown", "as_text", "footnotes", "sources_as_text"]
+__all__ = [
+    "Answer",
+    "CitedText",
+    "Footnote",
+    "MessageLike",
+    "as_html",
+    "as_markdown",
+    "as_text",
+    "footnotes",
+    "sources_as_text",
+]
 
 _PLACE_CHARS = 60
 _REL = "noopener noreferrer nofollow"
@@ -50,6 +59,27 @@ class CitedText:
         )
 
 
+class MessageLike(Protocol):
+    """A framework's message with an answer, such as LangChain's ``AIMessage``."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def response_metadata(self) -> Mapping[str, Any]: ...
+
+
+Answer = CitedText | Reply | MessageLike
+
+
+def _cited_text(answer: Answer) -> CitedText:
+    if isinstance(answer, CitedText):
+        return answer
+    if isinstance(answer, Reply):
+        return CitedText.from_reply(answer)
+    return CitedText.from_metadata(str(answer.text), answer.response_metadata)
+
+
 @dataclass(slots=True)
 class Footnote:
     """One document under its number, and the places ``(start, end)`` of the answer that cite it."""
@@ -60,8 +90,9 @@ class Footnote:
     places: list[tuple[int, int]] = field(default_factory=list)
 
 
-def footnotes(answer: CitedText) -> list[Footnote]:
+def footnotes(answer: Answer) -> list[Footnote]:
     """The answer's documents: the cited ones in the order of the answer, then those that were only found."""
+    answer = _cited_text(answer)
     notes: dict[object, Footnote] = {}
     keys = [_identity(source, at) for at, source in enumerate(answer.sources)]
     limit = len(answer.text)
@@ -78,20 +109,23 @@ def footnotes(answer: CitedText) -> list[Footnote]:
     return list(notes.values())
 
 
-def as_text(answer: CitedText) -> str:
+def as_text(answer: Answer) -> str:
     """The answer with ``[1]`` where it cites, and its sources below."""
+    answer = _cited_text(answer)
     notes = footnotes(answer)
     text = _with_marks(answer.text, notes, printable, lambda note: f"[{note.number}]", before=" ")
     return "\n\n".join(part for part in (text, _source_lines(answer, notes, places=False)) if part)
 
 
-def sources_as_text(answer: CitedText) -> str:
+def sources_as_text(answer: Answer) -> str:
     """The numbered sources with the words that each one stands behind, for an answer that is on the screen already."""
+    answer = _cited_text(answer)
     return _source_lines(answer, footnotes(answer), places=True)
 
 
-def as_markdown(answer: CitedText, *, local: bool = False) -> str:
+def as_markdown(answer: Answer, *, local: bool = False) -> str:
     """CommonMark that shows the answer's own characters and layout. ``local`` makes links of ``file:`` URLs, too."""
+    answer = _cited_text(answer)
     notes = footnotes(answer)
 
     def link(note: Footnote, label: str) -> str:
@@ -108,8 +142,9 @@ def as_markdown(answer: CitedText, *, local: bool = False) -> str:
     return "\n\n".join(part for part in (_markdown_layout(text), "\n".join(lines)) if part)
 
 
-def as_html(answer: CitedText, *, local: bool = False) -> str:
+def as_html(answer: Answer, *, local: bool = False) -> str:
     """An HTML fragment without any markup from outside. ``local`` makes links of ``file:`` URLs, too."""
+    answer = _cited_text(answer)
     notes = footnotes(answer)
 
     def link(note: Footnote, label: str) -> str:

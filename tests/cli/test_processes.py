@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+import httpx
 import pytest
 
 from meibel_integrations import MeibelClient, __version__
@@ -45,6 +47,29 @@ def test_the_demo_cites_the_right_topic_through_both_frameworks() -> None:
         assert "    cited after “" in answer
     assert "holds 2 user messages" in second
     assert "meibel-integrations ask" in second
+
+
+def test_serve_prints_a_link_to_its_page_and_opens_one(docs: Path, tmp_path: Path) -> None:
+    opened, browser = tmp_path / "opened", tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.new && mv {opened}.new {opened}\n', "utf-8")
+    browser.chmod(0o755)
+    environment = {**os.environ, "BROWSER": f"{browser} %s"}
+    with started("serve", "--docs", docs, "--port", "0", "--open", env=environment) as server:
+        said = _read_until(server.stdout, "ChatMeibel(")
+        (link,) = re.findall(r"page +(http://127\.0\.0\.1:\d+/#token=\S+)", said)
+        deadline = time.monotonic() + 20
+        while not opened.exists():
+            assert time.monotonic() < deadline, "no browser was opened"
+            time.sleep(0.05)
+        links = (link, opened.read_text("utf-8"))
+        key = re.findall(r"MEIBEL_API_KEY=(\S+)", said)
+        for each in links:
+            origin, _, token = each.partition("/#token=")
+            traded = httpx.post(f"{origin}/_local/key", json={"token": token}, trust_env=False)
+            assert [traded.json()["key"]] == key
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=20)
+    assert links[0] != links[1]
 
 
 def test_serve_announces_itself_and_ends_quietly_with_ctrl_c(docs: Path) -> None:

@@ -172,3 +172,12 @@ def test_no_verb_goes_without_the_callers_proxy_and_certificates(asynchronous: b
     ask = (lambda: asyncio.run(model.ainvoke("hello"))) if asynchronous else (lambda: model.invoke("hello"))
     with pytest.raises(errors.ConfigurationError, match=f"also pass {missing}="):
         ask()
+
+
+def test_the_async_clients_methods_say_that_they_are() -> None:
+    sync, other = MeibelClient("k"), AsyncMeibelClient("k")
+    assert inspect.iscoroutinefunction(other.sessions.get_session)
+    assert not inspect.iscoroutinefunction(sync.sessions.get_session)
+    for client, listing, stream in ((sync, "Iterator", "ChatStream"), (other, "AsyncIterator", "AsyncChatStream")):
+        assert get_type_hints(client.agents.list)["return"].__origin__.__name__ == listing
+        assert get_type_hints(client.sessions.send_chat_message_stream)["return"].__name__ == stream

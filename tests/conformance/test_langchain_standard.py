@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import pytest
 from langchain_core.language_models import BaseChatModel
-from langchain_tests.integration_tests import ChatModelIntegrationTests
+from langchain_core.retrievers import BaseRetriever
+from langchain_tests.integration_tests import ChatModelIntegrationTests, RetrieversIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
-from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
-from meibel_integrations.local import Delta, Done, ScriptedAnswerer
+from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel, LlamaCloudChatRetriever, MeibelRetriever
+from meibel_integrations.local import AnswerSource, Delta, Done, Question, ScriptedAnswerer, Step
 from tests.support.hosted import Hosted, serving
 
 # The suites set `temperature` and the like, and use interfaces that LangChain calls beta.
@@ -30,10 +31,6 @@ class _NoTools:
 
     @property
     def has_tool_choice(self) -> bool:
-        return False
-
-    @property
-    def has_structured_output(self) -> bool:
         return False
 
 
@@ -65,6 +62,18 @@ class TestLlamaCloudUnit(_NoTools, ChatModelUnitTests):  # type: ignore[misc]
         return {"LLAMA_CLOUD_API_KEY": "key-env"}, {"index_ids": ["index-1"]}, {"llama_cloud_api_key": "key-env"}
 
 
+# What the suite's own schemas ask for
+JOKE, PERSON = '{"setup": "Why?", "punchline": "Because."}', '{"name": "Erick", "age": 27}'
+
+
+def say(question: Question) -> list[Step]:
+    """Repeats what was said; a question for a joke or about Erick gets what fits the suite's schemas."""
+    usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+    sources = tuple(AnswerSource(f"Page {i}", f"https://x.test/{i}", f"Text {i}.", 0.9, f"doc-{i}") for i in range(5))
+    text = JOKE if "joke" in question.text else PERSON if "Erick" in question.text else f"You said {question.text}"
+    return [Delta(text), Done(sources=sources, usage=usage)]
+
+
 class _Integration(_NoTools, ChatModelIntegrationTests):  # type: ignore[misc]
     service: ClassVar[str]
     kind: ClassVar[type[BaseChatModel]]
@@ -73,9 +82,7 @@ class _Integration(_NoTools, ChatModelIntegrationTests):  # type: ignore[misc]
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
     def _serve(cls) -> Iterator[None]:
-        usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
-        answerer = ScriptedAnswerer(lambda question: [Delta("You said "), Delta(question.text), Done(usage=usage)])
-        with serving(cls.service, answerer=answerer) as cls.hosted:
+        with serving(cls.service, answerer=ScriptedAnswerer(say)) as cls.hosted:
             yield
 
     @property
@@ -95,3 +102,37 @@ class TestMeibelIntegration(_Integration):
 class TestLlamaCloudIntegration(_Integration):
     service = "llamacloud"
     kind = ChatLlamaCloud
+
+
+class _Retrieval(RetrieversIntegrationTests):  # type: ignore[misc]
+    service: ClassVar[str]
+    kind: ClassVar[type[BaseRetriever]]
+    hosted: ClassVar[Hosted]
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _serve(cls) -> Iterator[None]:
+        with serving(cls.service, answerer=ScriptedAnswerer(say)) as cls.hosted:
+            yield
+
+    @property
+    def retriever_constructor(self) -> type[BaseRetriever]:
+        return self.kind
+
+    @property
+    def retriever_constructor_params(self) -> dict[str, Any]:
+        return {**self.hosted.agent, **self.hosted.connection}
+
+    @property
+    def retriever_query_example(self) -> str:
+        return "Which pages are there?"
+
+
+class TestMeibelRetriever(_Retrieval):
+    service = "v2"
+    kind = MeibelRetriever
+
+
+class TestLlamaCloudRetriever(_Retrieval):
+    service = "llamacloud"
+    kind = LlamaCloudChatRetriever

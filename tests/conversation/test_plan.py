@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from meibel_integrations.conversation.lineage import Walk, walk_back
-from meibel_integrations.conversation.messages import Anchor, Lineage, NeutralMessage, digest
+from meibel_integrations.conversation.lineage import Divergence, Walk, walk_back
+from meibel_integrations.conversation.messages import (
+    Anchor,
+    Lineage,
+    NeutralMessage,
+    digest,
+    digest_of_instructions,
+)
 from meibel_integrations.conversation.plan import (
     continue_pinned,
     continue_session,
+    departure,
     head_moved,
     newest_anchor,
     start_session,
 )
 from meibel_integrations.errors import InvalidInputError
-from meibel_integrations.ledgers.interface import UNKNOWN, head_marker
+from meibel_integrations.ledgers.interface import UNKNOWN, SessionState, head_marker
 from meibel_integrations.models import Message
 from meibel_integrations.protocol.agents import AgentRef
 
@@ -54,6 +61,8 @@ def test_the_newest_answer_is_the_anchor() -> None:
         ([Q1, A1, Q2, user("inserted"), A2, Q3], False),
         ([Q1, A1, A2, Q3], False),
         ([Q1, answer("edited", Q1), Q2, A2, Q3], True),  # an answer that claims its own text: its marker decides
+        ([Q1, answer("first", Q1, marker="sig-9"), Q2, A2, Q3], False),  # the same words at another place
+        ([Q1, NeutralMessage("assistant", "first", None, Anchor("t", "sig-1")), Q2, A2, Q3], False),
         ([Q1, NeutralMessage("assistant", "edited", None, A1.anchor), Q2, A2, Q3], False),
         ([Q1, NeutralMessage("assistant", "first"), Q2, A2, Q3], False),
         ([user("summary"), Q2, A2, Q3], False),
@@ -138,3 +147,52 @@ def test_an_anchor_survives_its_metadata() -> None:
         assert Anchor.from_metadata({**metadata, **change}, provider="meibel", agent=AgentRef("a")) is None
     for broken in (None, 7, {}, {"answers": ["x"], "carried": "text"}, {"answers": [], "carried": []}):
         assert Lineage.from_json(broken) is None
+
+
+# Instructions, and what the ledger knows
+
+S, S2 = NeutralMessage("system", "Be brief."), NeutralMessage("system", "Be kind.")
+IN_FORCE = digest_of_instructions([S])
+
+
+def instructed(system: str | None) -> NeutralMessage:
+    lineage = Lineage(None, (digest(Q1),), (digest(NeutralMessage("assistant", "first")),), system, 1)
+    return NeutralMessage("assistant", "first", None, Anchor("s", "sig-1", lineage))
+
+
+def test_a_departure_says_what_it_is() -> None:
+    assert walk_back([user("inserted"), Q1, A1], 2).departure is Divergence.INSERTED_BEFORE
+    assert walk_back([user("edited"), A1], 1).departure is Divergence.EDITED_MESSAGE
+    assert walk_back([Q1, NeutralMessage("assistant", "edited", None, A1.anchor)], 1).departure is (
+        Divergence.EDITED_ANSWER
+    )
+
+
+def test_instructions_are_withdrawn_only_from_a_list_that_has_its_head() -> None:
+    assert departure([Q1, instructed(IN_FORCE), Q2], 1) is Divergence.WITHDRAWN_INSTRUCTIONS
+    assert departure([instructed(IN_FORCE), Q2], 0) is None
+    assert departure([S, Q1, instructed(IN_FORCE), Q2], 2) is None
+    assert departure([Q1, instructed(None), Q2], 1) is None
+
+
+def test_instructions_are_sent_again_when_they_changed_and_stay_in_force() -> None:
+    same = continue_session([S, Q1, instructed(IN_FORCE), Q2], 2, UNKNOWN, None)
+    assert (same.messages, same.system) == ((Q2,), IN_FORCE)
+    changed = continue_session([S2, Q1, instructed(IN_FORCE), Q2], 2, UNKNOWN, None)
+    assert (changed.messages, changed.system) == ((S2, Q2), digest_of_instructions([S2]))
+    headless = continue_session([instructed(IN_FORCE), Q2], 0, UNKNOWN, None)
+    assert (headless.messages, headless.system) == ((Q2,), IN_FORCE)
+
+
+def test_what_is_known_of_a_session_counts_at_its_head_only() -> None:
+    read = NeutralMessage("assistant", "first", None, Anchor("s", "sig-1"))  # from the server: no lineage
+    ours = SessionState(head="sig-1", turns=4, instructions=IN_FORCE)
+    moved = SessionState(head="sig-2", turns=5, instructions=IN_FORCE)
+    talk = [S, Q1, read, Q2]
+    assert continue_session(talk, 2, ours, 9).messages == (Q2,)
+    assert continue_session(talk, 2, ours, 9).turn == 5
+    assert continue_session(talk, 2, moved, 9).messages == (S, Q2)
+    assert continue_session(talk, 2, moved, 9).turn == 10
+    assert continue_session(talk, 2, moved, None).turn is None
+    assert continue_pinned(talk, "s", ours, empty=False).messages == (Q2,)
+    assert continue_pinned(talk, "s", moved, empty=False).messages == (S, Q2)

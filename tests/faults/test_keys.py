@@ -32,12 +32,10 @@ from meibel_integrations.config import ClientConfig
 from meibel_integrations.langchain import ChatMeibel, MeibelChatMessageHistory
 from meibel_integrations.llamaindex import MeibelChatEngine
 from tests.support import fault_wire as wire
-from tests.support.asking import KEY, WAYS, Way
+from tests.support.asking import KEY, WAYS, Way, shown_of
 from tests.support.clock import FakeClock
 from tests.support.fault_wire import QUESTION, SESSION, TURN
 from tests.support.servers import RawServer, event_stream, json_answer
-
-from .test_matrix import shown_of
 
 
 def key_lines(request: bytes) -> list[bytes]:

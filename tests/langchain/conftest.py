@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meibel_integrations.langchain import ChatLlamaCloud, ChatMeibel
-from meibel_integrations.langchain.chat_models import HostedChatModel
+from meibel_integrations.langchain.hosted import HostedChatModel
 from meibel_integrations.local import (
     AnswerCitation,
     AnswerSource,

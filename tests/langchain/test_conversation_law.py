@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from meibel_integrations.conversation.messages import NeutralMessage, read_history, system_texts, without_system
-from meibel_integrations.langchain.chat_models import HostedChatModel
+from meibel_integrations.langchain.hosted import HostedChatModel
 from meibel_integrations.langchain.messages import to_neutral
 from meibel_integrations.ledgers.memory import PROCESS_LEDGER
 from meibel_integrations.local import ScriptedAnswerer

@@ -59,10 +59,11 @@ def client(where: dict[str, Any]) -> Iterator[LlamaCloudChatClient]:
     ("messages", "says"),
     [
         ([HumanMessage("x" * 1_001)], "1,001 characters; the service accepts 1,000"),
-        ([*SEED, HumanMessage("now?")], "earlier messages besides the question: 3 messages"),
-        ([SystemMessage("z" * 1_000), HumanMessage("now?")], "instructions"),
+        ([*SEED, HumanMessage("x" * 1_001)], "1,001 characters; the service accepts 1,000"),
+        ([SystemMessage("Be brief."), HumanMessage("x" * 990)], "longest part is the question"),
+        ([SystemMessage("z" * 1_000), HumanMessage("now?")], "longest part is the instructions"),
     ],
-    ids=["a question", "a seed", "instructions"],
+    ids=["a question", "a question with a seed", "a question with instructions", "instructions"],
 )
 def test_what_is_too_long_is_refused_before_any_request(
     make: Callable[..., ChatLlamaCloud], local: LocalMeibel, way: str, messages: list[BaseMessage], says: str
@@ -73,14 +74,23 @@ def test_what_is_too_long_is_refused_before_any_request(
         list(model.stream(messages)) if way == "stream" else model.invoke(messages)
     assert isinstance(caught.value, ContextOverflowError)
     assert len(local.request_log()) == before
-    if len(messages) > 1:
-        assert "max_seed_chars=1000" in str(caught.value)
 
 
 def test_a_long_seed_goes_with_its_oldest_left_out(make: Callable[..., ChatLlamaCloud]) -> None:
-    answer = make(max_seed_chars=1_000).invoke([*SEED, HumanMessage("What has the zebra?")])
+    answer = make().invoke([*SEED, HumanMessage("What has the zebra?")])
     assert "stripes" in answer.text
     assert answer.response_metadata["continuity"] == "seeded"
+    assert "oldest messages (2) were left out" in answer.response_metadata["warnings"][0]
+    # a question that fits alone is sent alone
+    assert make().invoke([*SEED, HumanMessage("x" * 1_000)]).response_metadata["warnings"]
+
+
+def test_long_messages_of_others_in_between_are_left_out_too(make: Callable[..., ChatLlamaCloud]) -> None:
+    first = make().invoke("What has the zebra?")
+    talk = [HumanMessage("What has the zebra?"), first, *SEED, HumanMessage("What does it eat?")]
+    second = make().invoke(talk)
+    assert second.response_metadata["continuity"] == "continued"
+    assert second.response_metadata["warnings"]
 
 
 def test_a_long_question_leaves_its_session_as_it_was(make: Callable[..., ChatLlamaCloud]) -> None:
@@ -91,10 +101,8 @@ def test_a_long_question_leaves_its_session_as_it_was(make: Callable[..., ChatLl
         model.invoke([*talk, HumanMessage("x" * 1_001)])
     after = model.invoke([*talk, HumanMessage("x" * 1_000)])
     assert after.response_metadata["continuity"] == "continued"
-    # a fork would need a seed, which is too long now
     edited = [HumanMessage("edited"), *talk[1:], HumanMessage("x" * 900), after, HumanMessage("more?")]
-    with pytest.raises(errors.PromptTooLongError, match="5 messages"):
-        model.invoke(edited)
+    assert model.invoke(edited).response_metadata["continuity"] == "forked"
 
 
 def test_an_engines_seed_counts_too(local: LocalMeibel, where: dict[str, Any]) -> None:
@@ -102,7 +110,7 @@ def test_an_engines_seed_counts_too(local: LocalMeibel, where: dict[str, Any]) -
 
     engine = LlamaCloudChatEngine.from_defaults(index_ids=[local.index_id], **where)
     before = len(local.request_log())
-    for arguments in (["x" * 1_001], ["now?", [ChatMessage(role="user", content="x" * 1_000)]]):
+    for arguments in (["x" * 1_001], ["now?", [ChatMessage(role="system", content="x" * 1_000)]]):
         with pytest.raises(errors.PromptTooLongError):
             engine.chat(*arguments)
     assert engine.session_id is None

@@ -12,7 +12,7 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from meibel_integrations import errors
-from meibel_integrations.langchain.chat_models import HostedChatModel
+from meibel_integrations.langchain.hosted import HostedChatModel
 from meibel_integrations.ledgers.memory import PROCESS_LEDGER
 from meibel_integrations.local import Delta, Pause, Question, ScriptedAnswerer
 from tests.support.hosted import SERVICES, Hosted, only, serving

@@ -279,3 +279,13 @@ def test_no_payload_of_any_kind_breaks_the_decoder(value: Any) -> None:
             {"citations": value, "sources": value, "content": value, "message": value},
         ):
             assert isinstance(DIALECT.decode(SSEEvent(kind, json.dumps(payload))), events.TurnEvent)
+
+
+def test_agents_are_asked_for_and_read() -> None:
+    request = DIALECT.list_agents("50", 25)
+    assert (request.path, request.query) == ("/agents", (("offset", "50"), ("limit", "25")))
+    assert DIALECT.get_agent("a/b").path == "/agents/a%2Fb"
+    page = DIALECT.read_agents({"data": [{"agent_id": "a", "name": "docs"}, {"id": "b"}]}, None)
+    assert [(agent.id, agent.name) for agent in page.items] == [("a", "docs"), ("b", "")]
+    with pytest.raises(ProtocolError, match="names no agent"):
+        DIALECT.read_agent({"name": "docs"})

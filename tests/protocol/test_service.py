@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from meibel_integrations import errors
@@ -27,6 +29,12 @@ def test_an_answer_that_is_not_json_is_named() -> None:
     ran = play(SERVICE.fetch(GET), Answer(200, {"content-type": "text/html"}, [b"<html>"]))
     assert isinstance(ran.error, errors.ProtocolError)
     assert "text/html" in str(ran.error)
+
+
+def test_an_answer_that_is_cut_off_is_none_even_if_it_reads_as_one() -> None:
+    """The checksum at the end is missing: what came before it may be anything."""
+    ran = play(SERVICE.fetch(GET), Answer(200, {"content-encoding": "gzip"}, [gzip.compress(b"7")[:-8]]))
+    assert isinstance(ran.error, errors.ProtocolError)
 
 
 def test_an_endless_answer_is_refused() -> None:

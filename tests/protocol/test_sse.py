@@ -114,3 +114,13 @@ def test_many_small_events_never_reach_the_limit() -> None:
 def test_what_cannot_be_expressed_is_not_encoded(event: str | None, id_: str | None) -> None:
     with pytest.raises(ValueError, match="cannot hold"):
         encode_event(event, "x", id=id_)
+
+
+def test_what_no_event_is_made_of_is_left_out() -> None:
+    assert parse([b"unknown: x\nid: a\0b\ndata\ndata:y\n\n"])[0] == [SSEEvent("message", "\ny")]
+    assert parse([b"retry: 30\n\n"])[2] == 30
+    parser = SSEParser()
+    assert parser.feed(b"data: x\r") == []
+    assert parser.feed(b"\n\r\n") == [SSEEvent("message", "x")], "a line end in two pieces is one"
+    assert parser.feed(b"data: y\r") == []
+    assert parser.feed(b"data: z\r\r") == [SSEEvent("message", "y\nz")]

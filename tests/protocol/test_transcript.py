@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meibel_integrations.protocol.transcript import Block, decode, encode
+from meibel_integrations.protocol.transcript import Block, decode, digest, digest_of_texts, encode
 
 HEADER = encode([Block("system", "")]).split("\n")[0]
 
@@ -67,3 +67,11 @@ def test_what_only_begins_like_an_envelope_is_a_users_text(body: str) -> None:
 @pytest.mark.parametrize("label", ['{"name": 3}', "{broken}", "{}"])
 def test_a_label_that_cannot_be_read_is_no_name(label: str) -> None:
     assert decode(f"{HEADER}\nnote\n<<tool {label}>>\nx") == [Block("tool", "x", None)]
+
+
+def test_a_digest_tells_messages_apart_but_for_their_edges() -> None:
+    same = digest("user", "hi")
+    assert digest("user", " hi\n") == same
+    assert len({same, digest("assistant", "hi"), digest("user", "hi", "Ann"), digest("user", "h i")}) == 4
+    assert digest("user", "\ud800") != same, "half a pair has one, too"
+    assert digest_of_texts(["ab", "c"]) != digest_of_texts(["a", "bc"])

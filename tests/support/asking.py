@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from meibel_integrations import AsyncMeibelClient, MeibelClient
+from meibel_integrations import AsyncMeibelClient, MeibelClient, errors
 from meibel_integrations.langchain import ChatMeibel
 from meibel_integrations.llamaindex import MeibelChatEngine
 from meibel_integrations.transports.pools import AsyncPool, SyncPool
-from tests.support.fault_wire import QUESTION
+from tests.support.fault_wire import QUESTION, TEXT
 
-__all__ = ["KEY", "WAYS", "Told", "Way", "active_connections"]
+__all__ = ["KEY", "WAYS", "Told", "Way", "active_connections", "check", "shown_of"]
 
 KEY = "key-5ecret-do-not-tell"
 
@@ -27,6 +28,40 @@ class Told:
     text: str | None = None
     recovered: bool | None = None
     error: Exception | None = None
+
+
+def shown_of(error: BaseException | None) -> str:
+    """All that an error, its causes and its attributes say."""
+    seen: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or any(each is other for other in seen):
+            continue
+        seen.append(each)
+        waiting += [each.__cause__, each.__context__, getattr(each, "cause", None)]
+    if error is None:
+        return ""
+    said = [f"{each} {each!r} {each.args!r} {vars(each)!r}" for each in seen]
+    return "\n".join([*said, *traceback.format_exception(error)])
+
+
+def check(told: Told, expected: type[Exception] | bool, *, streamed: bool) -> None:
+    """Whether the user of one call saw the whole answer once, recovered or not; or this error, with what is known."""
+    if isinstance(expected, bool):
+        assert told.error is None, shown_of(told.error)
+        assert (told.text, told.recovered) == (TEXT, expected)
+        if streamed:
+            assert "".join(told.pieces) == TEXT
+        return
+    assert isinstance(told.error, expected), shown_of(told.error)
+    assert told.text is None
+    if isinstance(told.error, errors.TurnError):
+        assert told.error.session_id == "s1"
+        assert told.error.phase
+        assert TEXT.startswith(told.error.partial_text)
+        if streamed:
+            assert "".join(told.pieces) == told.error.partial_text
 
 
 def active_connections(client: MeibelClient | AsyncMeibelClient) -> int:

@@ -75,6 +75,7 @@ def endless(piece: bytes) -> Callable[[Connection], None]:
         while True:  # ends when the client has closed
             connection.socket.sendall(piece)
 
+    send.piece = piece  # type: ignore[attr-defined]
     return send
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -11,10 +11,8 @@ from meibel_integrations import errors
 from meibel_integrations.config import RetryPolicy
 from meibel_integrations.models import ChatMessageRequest
 from meibel_integrations.protocol.commands import (
-    Accepted,
     Call,
     Emit,
-    Finish,
     Now,
     Random,
     Read,
@@ -22,13 +20,13 @@ from meibel_integrations.protocol.commands import (
     Send,
     Sleep,
     Wait,
-    WhenLeft,
 )
 from meibel_integrations.protocol.dialects.interface import TurnRequest
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
 from meibel_integrations.protocol.requests import Request
 from meibel_integrations.protocol.service import Service
 from meibel_integrations.protocol.turn import stream_turn
+from meibel_integrations.transports.drivers import NotSentInTimeError
 
 __all__ = ["GET", "HI", "SERVICE", "Answer", "Ran", "answer", "play", "stream", "turn"]
 
@@ -56,6 +54,14 @@ class Ran(NamedTuple):
         return [c.request for c in self.commands if isinstance(c, Send)]
 
     @property
+    def posts(self) -> int:
+        return sum(request.method == "POST" for request in self.sent)
+
+    @property
+    def gets(self) -> int:
+        return sum(request.method == "GET" for request in self.sent)
+
+    @property
     def slept(self) -> list[float]:
         return [c.seconds for c in self.commands if isinstance(c, Sleep)]
 
@@ -68,14 +74,26 @@ def stream(*chunks: bytes | Exception, **headers: str) -> Answer:
     return Answer(200, {**STREAM, **headers}, list(chunks))
 
 
-def play(flow: Generator[Any, Any, Any], *answers: Answer | Exception, total: float | None = None) -> Ran:
-    """Runs a flow against these answers, one for each request; further requests get a 404. From ``total`` seconds on
-    every wait fails."""
-    waiting, body = list(answers), list[bytes | Exception]()
+def play(
+    flow: Generator[Any, Any, Any],
+    *answers: Answer | Exception,
+    total: float | None = None,
+    history: Sequence[Answer | Exception] = (),
+    before: Callable[[Any], object] = id,
+) -> Ran:
+    """Runs a flow against these answers, one for each request; further requests get a 404.
+
+    Args:
+        total: from so many seconds on every wait fails.
+        history: where given, GETs are answered from here, the last answer again and again.
+        before: called with each command before it is carried out.
+    """
+    waiting, looks, body = list(answers), list(history), list[bytes | Exception]()
     emitted: list[Any] = []
     commands: list[Any] = []
     result: Any = None
     now = NOW
+    over = False
     while True:
         try:
             command = flow.throw(result) if isinstance(result, Exception) else flow.send(result)
@@ -83,17 +101,22 @@ def play(flow: Generator[Any, Any, Any], *answers: Answer | Exception, total: fl
             return Ran(stop.value, None, emitted, commands)
         except errors.MeibelIntegrationError as error:
             return Ran(None, error, emitted, commands)
+        before(command)
+        if over and isinstance(command, Send | Sleep | Wait):
+            result = NotSentInTimeError("no time left")
+            continue
         commands.append(command)
         result = None
         match command:
-            case Send():
-                found = waiting.pop(0) if waiting else answer({"message": "no such session"}, 404)
+            case Send(request):
+                found = _next(request, waiting, looks)
                 if isinstance(found, Exception):
                     result = found
                 else:
                     result, body = ResponseHead(found.status, found.headers), list(found.chunks)
             case Read():
                 result = body.pop(0) if body else b""
+                over = isinstance(result, errors.TotalTimeoutError)
             case Emit(item):
                 emitted.append(item)
             case Now():
@@ -106,8 +129,12 @@ def play(flow: Generator[Any, Any, Any], *answers: Answer | Exception, total: fl
                 result = 0.0
             case Call(function):
                 result = function()
-            case Finish() | Accepted() | WhenLeft():
-                pass
+
+
+def _next(request: Request, waiting: list[Answer | Exception], looks: list[Answer | Exception]) -> Answer | Exception:
+    if looks and request.method == "GET":
+        return looks.pop(0) if len(looks) > 1 else looks[0]
+    return waiting.pop(0) if waiting else answer({"message": "no such session"}, 404)
 
 
 def turn(*answers: Answer | Exception, total: float | None = None, **options: Any) -> Ran:

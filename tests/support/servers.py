@@ -79,6 +79,10 @@ class RawServer:
         """The requests that were POSTs to paths that end so."""
         return [r for r in self.requests if r.startswith(b"POST ") and r.split(b" ")[1].decode().endswith(path)]
 
+    def gets(self) -> int:
+        """How often somebody looked into the history."""
+        return sum(request.startswith(b"GET ") for request in self.requests)
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self

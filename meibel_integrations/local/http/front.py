@@ -16,6 +16,7 @@ from meibel_integrations.local.limits import Limits
 from meibel_integrations.local.request_log import RequestEntry
 
 VERSION_HEADER = "X-Meibel-Local"
+_OWN_PATHS = ("/_local/", "/page/")
 
 
 class Front:
@@ -32,8 +33,8 @@ class Front:
         content_type = headers.get("content-type", "")
         entry = RequestEntry(scope["method"], _path(scope), content_type)
         body = LimitedBody(receive, self._context.limits, content_type, self._context.log.body_chars)
-        # Looking at the log, and preparing a test, is not part of what is looked at.
-        if not scope["path"].startswith("/_local/"):
+        # Looking at the log, and preparing a test, is not part of what is looked at; nor is the page.
+        if scope["path"] != "/" and not scope["path"].startswith(_OWN_PATHS):
             self._context.log.add(entry)
             scope[LOG_ENTRY] = entry
 

@@ -39,6 +39,11 @@ def load_steps(text: str) -> list[LogStep]:
     return [_KINDS[name](**fields) for name, fields in json.loads(text)]
 
 
+def kind_of(step: LogStep) -> str:
+    """The word for a step of this kind."""
+    return _NAMES[type(step)]
+
+
 def is_log_step(step: Step) -> bool:
     """Whether the step goes into the event log (all but the end)."""
     return type(step) in _NAMES

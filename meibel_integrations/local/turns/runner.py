@@ -154,6 +154,10 @@ class TurnRunner:
         with self._gate.computing():
             yield from answerer.answer(question)
 
+    def search_of(self, tenant: str, agent_ids: Sequence[str], session_id: str | None) -> DocumentSearch:
+        """The search that an answerer is given."""
+        return DocumentSearch(self._db, tenant, agent_ids, session_id, self._vectors, self._gate.computing)
+
     def _question(self, live: LiveTurn, files: Sequence[FileRow], shown: Shown) -> Question:
         session = live.session
         earlier = self._db.read(
@@ -169,9 +173,7 @@ class TurnRunner:
         return Question(
             text=text,
             history=(*told_by(earlier), *told),
-            search=DocumentSearch(
-                self._db, live.tenant, live.reach.agent_ids, session.session_id, self._vectors, self._gate.computing
-            ),
+            search=self.search_of(live.tenant, live.reach.agent_ids, session.session_id),
             uploaded_document_ids=tuple(file.document_id for file in files),
             earlier_document_ids=self._db.read(partial(uploaded, tenant=live.tenant, session_id=session.session_id)),
             instructions=instructions_in(live.turn.user_message),

@@ -57,6 +57,9 @@ class Dialect(Protocol):
     max_prompt_chars: int | None
     """The longest message that the service accepts, in characters; ``None`` where it documents no limit."""
 
+    takes_files: bool
+    """Whether files may ride along with a message."""
+
     def create_session(self, agent: AgentRef, options: SessionOptions | None = None) -> Request:
         """Raises ``InvalidInputError`` if the agent is not named as the service needs it."""
 

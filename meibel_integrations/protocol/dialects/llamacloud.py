@@ -36,6 +36,7 @@ class LlamaCloudDialect:
     """
 
     name = "llamacloud"
+    takes_files = False
     default_base_url = "https://api.cloud.llamaindex.ai"
     base_url_variable = "LLAMA_CLOUD_BASE_URL"
     key_variables: tuple[str, ...] = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")

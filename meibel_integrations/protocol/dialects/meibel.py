@@ -67,6 +67,7 @@ class MeibelDialect:
     base_url_variable = "MEIBEL_BASE_URL"
     key_variables: tuple[str, ...] = ("MEIBEL_API_KEY",)
     max_prompt_chars: int | None = None
+    takes_files = True
 
     def key_header(self, key: str) -> Mapping[str, str]:
         return {"Meibel-API-Key": key}
