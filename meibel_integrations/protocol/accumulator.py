@@ -39,7 +39,7 @@ from meibel_integrations.protocol.text import Partials, ProvenReading, TextAccum
 
 __all__ = ["Phase", "TurnAccumulator"]
 
-_MAX_SEQUENCES = 64
+_MAX_SEQUENCES = 256
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -97,7 +97,6 @@ class TurnAccumulator:
         self._thinking = TextAccumulator(partials)
         self._text_halves, self._thinking_halves = _HalfPairs(), _HalfPairs()
         self._sequences: dict[tuple[type, Any], Any] | None = {}
-        self._older_sequences: dict[tuple[type, Any], Any] = {}
         self._references: events.References | None = None
         self._retrieved: list[events.References] = []
         self._tools: dict[str, ToolActivity] = {}
@@ -211,11 +210,11 @@ class TurnAccumulator:
         if known is None or (type(sequence) is not str and type(sequence) is not int):
             return False
         key = (type(event), sequence)
-        before = known.get(key) or self._older_sequences.get(key)
+        before = known.get(key)
         if before is None:
             known[key] = data
             if len(known) > _MAX_SEQUENCES:
-                self._older_sequences, self._sequences = known, {}
+                known.clear()  # what comes twice comes soon
             return False
         if before == data:
             return True

@@ -69,7 +69,7 @@ FAULTS: dict[FaultName, str] = {
     "json_text": "the data of each event is JSON text inside of JSON",
     "nested_events": "each event is {event, data} inside of its data",
     "upper_case": "the kinds of the events are in upper case",
-    "repeated_events": "each event comes twice",
+    "repeated_events": "each event with a sequence comes twice",
     "done_marker": "the stream ends with data: [DONE] behind the completion",
     "no_completion": "data: [DONE] comes in place of the completion",
     "empty_completion": "the completion has no text",

@@ -84,7 +84,8 @@ def _upper_case() -> _Form:
 
 
 def _repeated() -> _Form:
-    return lambda kind, name, data: iter([_encoded(kind, data)] * 2)
+    """Without a sequence a repetition could not be told from a text that repeats."""
+    return lambda kind, name, data: iter([_encoded(kind, data)] * (2 if "sequence" in data else 1))
 
 
 def _done_marker() -> _Form:
