@@ -203,7 +203,7 @@ class HostedAgent:
         """
         if files and not self.clients.service.dialect.takes_files:
             raise InvalidInputError("LlamaCloud chat takes no files with a message; add them to an index.")
-        return files if isinstance(files, str | bytes) else [as_file(each) for each in files]
+        return files if isinstance(files, str | bytes) else [as_file(each) for each in files]  # type: ignore[return-value]
 
     def shown(self, session_id: str | None) -> dict[str, Any]:
         """What may be shown of it: no secret."""

@@ -28,7 +28,7 @@ def held() -> HeldSession:
 
 
 def texts(ran: Any) -> list[str]:
-    return [message.text for message in ran.result]
+    return [message.message for message in ran.result]
 
 
 def test_a_history_is_read_once_per_head() -> None:
