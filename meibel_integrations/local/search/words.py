@@ -12,7 +12,7 @@ import threading
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]+")
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]+")
 _SIGNED = re.compile(r"(?<![\w+#])([A-Za-z])(\+\+|#)(?![\w+#])")  # C++, C#
 _CAMEL_NAME = re.compile(r"\b[A-Za-z]*[a-z][A-Z]\w*")
 _CAMEL_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -92,13 +92,13 @@ def derived_words(text: str, heading: str) -> str:
     extra = [f"{letter}{_sign_name(sign)}" for letter, sign in signed]
     extra += [part for name in _CAMEL_NAME.findall(heading) for part in _CAMEL_PART.findall(name)]
     if not text.isascii():
-        extra += [pair for run in _UNSPACED.findall(unicodedata.normalize("NFKC", text)) for pair in _pairs(run)]
+        extra += [pair for run in UNSPACED.findall(unicodedata.normalize("NFKC", text)) for pair in _pairs(run)]
     return " ".join(dict.fromkeys(extra))
 
 
 def _spaced(text: str) -> str:
     text = _SIGNED.sub(lambda match: f" {match[1]}{_sign_name(match[2])} ", text)
-    return text if text.isascii() else _UNSPACED.sub(lambda match: f" {' '.join(_pairs(match[0]))} ", text)
+    return text if text.isascii() else UNSPACED.sub(lambda match: f" {' '.join(_pairs(match[0]))} ", text)
 
 
 def _sign_name(sign: str) -> str:
