@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +72,8 @@ class DocumentSearch:
             rows = self.db.read(lambda c: documents.load_passages(c, self.tenant, scopes, ids))
             return [_passage(row, 0.0) for row in rows]
         near = self.vectors.nearest(places, query, _CANDIDATES) if self.vectors and query.strip() else []
-        some = document_ids is not None
-        return self.db.read(partial(self._ranked, scopes=scopes, places=places, query=query, near=near, some=some))[
-            :limit
-        ]
+        found = self.db.read(lambda conn: self._ranked(conn, scopes, places, query, near, gated=document_ids is None))
+        return found[:limit]
 
     def weigh(self, query: str) -> dict[str, float]:
         return self.db.read(lambda conn: _read(conn, self._scopes(conn), query[:_LONGEST_QUERY])[0])
@@ -95,7 +92,7 @@ class DocumentSearch:
         query: str,
         near: Sequence[tuple[int, float]],
         *,
-        some: bool,
+        gated: bool,
     ) -> list[Passage]:
         weights, counts = _read(conn, scopes, query)
         scores: defaultdict[int, float] = defaultdict(float)
@@ -104,7 +101,7 @@ class DocumentSearch:
                 scores[passage] += worth * (value / ranking[0][1]) ** _POWER
         ids = sorted(scores, key=lambda passage: (-scores[passage], passage))[: 2 * _CANDIDATES]
         rows = documents.load_passages(conn, self.tenant, scopes, ids)
-        if not some and not _answered(rows[:_LOOKED_AT], weights, near[0][1] if near else None):
+        if gated and not _answered(rows[:_LOOKED_AT], weights, near[0][1] if near else None):
             return []
         found: dict[str, list[PassageRow]] = {}
         for row in rows:
@@ -117,7 +114,7 @@ class DocumentSearch:
         return [
             _passage(row, round(total[document] / total[order[0]] * scores[row.id] / scores[found[document][0].id], 4))
             for document in order
-            for row in found[document][: None if some else _PER_DOCUMENT]
+            for row in found[document][: _PER_DOCUMENT if gated else None]
         ]
 
 

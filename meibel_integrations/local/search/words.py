@@ -73,12 +73,10 @@ def content_words(text: str) -> dict[str, str]:
     subjects = {name.lower() for match in _SUBJECT.finditer(text) for name in match.groups() if name}
     kept: list[str] = []
     tokens = _TOKEN.findall(_spaced(text))
-    alone = len(tokens) == 1 and not _ASKING.match(text)
     for token in tokens:
-        word = _APOSTROPHE.sub("", token.strip(".:'\u2019"))
-        parts = _WORD.findall(word)
-        # A small word counts inside of a name: __init__, asyncio.wait_for, --all.
-        named = alone or _CODE.search(token)
+        parts = _WORD.findall(_APOSTROPHE.sub("", token.strip(".:'\u2019")))
+        # A small word counts alone, and inside of a name: __init__, asyncio.wait_for, --all.
+        named = (len(tokens) == 1 and not _ASKING.match(text)) or _CODE.search(token)
         kept += [part for part in parts if named or part.lower() in subjects or part.lower() not in _SMALL]
     found: dict[str, str] = {}
     for word, of_word in zip(kept, stems_of(kept), strict=True):
