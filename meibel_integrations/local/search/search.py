@@ -32,6 +32,7 @@ _MEANING = 0.7  # what the nearest passage earns, where the best by words earns 
 _POWER = 1.5  # the further behind the best, the less a passage counts
 _SHARES = (1.0, 0.5, 0.25)  # of a document's best three passages
 _LOOKED_AT = 50  # passages that may open the gate
+_PART = 5
 _GATE_WORDS = 0.5  # the weighted share of the question that one passage has to have
 _GATE_BOTH = 0.58  # half that share, and the best cosine
 _PER_DOCUMENT = 4
@@ -101,7 +102,9 @@ class DocumentSearch:
                 scores[passage] += worth * (value / ranking[0][1]) ** _POWER
         ids = sorted(scores, key=lambda passage: (-scores[passage], passage))[: 2 * _CANDIDATES]
         rows = documents.load_passages(conn, self.tenant, scopes, ids)
-        if gated and not _answered(rows[:_LOOKED_AT], weights, near[0][1] if near else None):
+        # In parts: as a rule one of the first has enough, and to read the others takes time.
+        parts = (rows[at : at + _PART] for at in range(0, _LOOKED_AT, _PART))
+        if gated and not any(_answered(part, weights, near[0][1] if near else None) for part in parts):
             return []
         found: dict[str, list[PassageRow]] = {}
         for row in rows:
