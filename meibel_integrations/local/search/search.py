@@ -33,7 +33,7 @@ _POWER = 1.5  # the further behind the best, the less a passage counts
 _SHARES = (1.0, 0.5, 0.25)  # of a document's best three passages
 _LOOKED_AT = 50  # passages that may open the gate
 _PART = 5
-_GATE_WORDS = 0.5  # the weighted share of the question that one passage has to have
+_GATE_WORDS = 0.48  # the weighted share of the question that one passage has to have
 _GATE_BOTH = 0.58  # half that share, and the best cosine
 _PER_DOCUMENT = 4
 _MATCHES = 60_000  # a huge scope is searched by the question's rarest words, up to so many matches
@@ -95,7 +95,7 @@ class DocumentSearch:
         *,
         gated: bool,
     ) -> list[Passage]:
-        weights, counts = _read(conn, scopes, query)
+        weights, counts, guessed = _read(conn, scopes, query)
         scores: defaultdict[int, float] = defaultdict(float)
         for worth, ranking in (*((1.0, _match(conn, place, counts)) for place in places), (_MEANING, near)):
             for passage, value in ranking:
@@ -104,7 +104,7 @@ class DocumentSearch:
         rows = documents.load_passages(conn, self.tenant, scopes, ids)
         # In parts: as a rule one of the first has enough, and to read the others takes time.
         parts = (rows[at : at + _PART] for at in range(0, _LOOKED_AT, _PART))
-        if gated and not any(_answered(part, weights, near[0][1] if near else None) for part in parts):
+        if gated and not any(_answered(part, weights, guessed, near[0][1] if near else None) for part in parts):
             return []
         found: dict[str, list[PassageRow]] = {}
         for row in rows:
@@ -121,16 +121,20 @@ class DocumentSearch:
         ]
 
 
-def _answered(rows: Sequence[PassageRow], weights: dict[str, float], cosine: float | None) -> bool:
-    """The gate: whether one of the best passages has enough of the question."""
+def _answered(rows: Sequence[PassageRow], weights: dict[str, float], guessed: set[str], cosine: float | None) -> bool:
+    """The gate: whether one of some passages has enough of the question. A corrected word is only half had."""
     asked = sum(weights.values()) or 1.0
+    had = {stem: weight / 2 if stem in guessed else weight for stem, weight in weights.items()}
     texts = stems_of([f"{row.title} {row.heading} {row.text}" for row in rows])
-    share = max((sum(weights[stem] for stem in weights.keys() & set(text)) / asked for text in texts), default=0.0)
+    share = max((sum(had[stem] for stem in had.keys() & set(text)) / asked for text in texts), default=0.0)
     return share >= _GATE_WORDS if cosine is None else share / 2 + cosine >= _GATE_BOTH
 
 
-def _read(conn: sqlite3.Connection, scopes: Sequence[int], query: str) -> tuple[dict[str, float], dict[str, int]]:
-    """The weight of each word that the question asks about, by stem; and how many passages have it, as written."""
+def _read(
+    conn: sqlite3.Connection, scopes: Sequence[int], query: str
+) -> tuple[dict[str, float], dict[str, int], set[str]]:
+    """The weight of each word that the question asks about, by stem; how many passages have it, as written; and the
+    stems that are guesses at a misspelled word."""
     asked = dict(islice(content_words(query).items(), _MAXIMUM_WORDS))
     known = documents.word_counts(conn, scopes, ["", *asked])
     weights: dict[str, float] = {}
@@ -140,7 +144,7 @@ def _read(conn: sqlite3.Connection, scopes: Sequence[int], query: str) -> tuple[
         passages = known.get(stem) or documents.word_counts(conn, scopes, [meant]).get(meant, 0)
         counts[word if meant == stem else meant] = passages
         weights[meant] = math.log(1 + (max(known.get("", 0) - passages, 0) + 0.5) / (passages + 0.5))
-    return weights, counts
+    return weights, counts, weights.keys() - asked.keys()
 
 
 def _match(conn: sqlite3.Connection, place: Place, counts: dict[str, int]) -> list[tuple[int, float]]:
