@@ -8,6 +8,7 @@ the documents have an answer at all. What is behind the constants stands in ``do
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from meibel_integrations.local.search.passages import Passage
 from meibel_integrations.local.search.spelling import correct
-from meibel_integrations.local.search.words import content_words, stems_of
+from meibel_integrations.local.search.words import content_words, keyword_phrases, stems_of
 from meibel_integrations.local.store import documents
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class DocumentSearch:
     ) -> list[Passage]:
         weights, counts, guessed = _read(conn, scopes, query)
         scores: defaultdict[int, float] = defaultdict(float)
-        for worth, ranking in (*((1.0, _match(conn, place, counts)) for place in places), (_MEANING, near)):
+        by_meaning = [] if keyword_phrases(query) else near
+        for worth, ranking in (*((1.0, _match(conn, place, counts)) for place in places), (_MEANING, by_meaning)):
             for passage, value in ranking:
                 scores[passage] += worth * (value / ranking[0][1]) ** _POWER
         ids = sorted(scores, key=lambda passage: (-scores[passage], passage))[: 2 * _CANDIDATES]
@@ -144,6 +146,7 @@ def _read(
         passages = known.get(stem) or documents.word_counts(conn, scopes, [meant]).get(meant, 0)
         counts[word if meant == stem else meant] = passages
         weights[meant] = math.log(1 + (max(known.get("", 0) - passages, 0) + 0.5) / (passages + 0.5))
+    counts.update((" ".join(re.findall(r"\w+", phrase)), 0) for phrase in keyword_phrases(query))
     return weights, counts, weights.keys() - asked.keys()
 
 

@@ -84,6 +84,11 @@ def content_words(text: str) -> dict[str, str]:
     return found
 
 
+def keyword_phrases(text: str) -> list[str]:
+    """Small words that are the very subject, with what they are called ("with statement"): vectors mix these up."""
+    return [match[0] for match in _SUBJECT.finditer(text) if match[1] and match[1].lower() in _SMALL]
+
+
 def derived_words(text: str, heading: str) -> str:
     """Extra words under which a passage can be found."""
     signed = _SIGNED.findall(text) if "#" in text or "++" in text else []
