@@ -24,12 +24,12 @@ _SOURCES = 5
 _PER_DOCUMENT = 4  # passages of the document that a conversation is about
 _ENOUGH = 0.5  # the share of a question that a file has to have to be asked before the documents
 _PIECE = re.compile(r"\s*\S+\s*(?=\s|$)|\s+")
-_FILE = re.compile(
-    r"\b(?:(?:this|the|that|my|attached|uploaded)\s+(?:files?|documents?|pdf)|attach\w*|upload\w*|summari[sz]e|summary|tl;?dr)\b",
-    re.IGNORECASE,
-)
 _FILE_WORD = re.compile(
-    r"files?|documents?|pdf|attach\w*|upload\w*|summar\w*|tl;?dr|sent|says?|contents?", re.IGNORECASE
+    r"(?:files?|documents?|pdf|attach\w*|upload\w*|summar\w*|tl;?dr|sent|says?|contents?)$", re.IGNORECASE
+)
+_FILE = re.compile(
+    r"\b(?:(?:this|the|that|my)\s+(?:\w+\s+)?(?:files?|documents?|pdf)|attach\w*|upload\w*|summar(?:y|i[sz]e)|tl;?dr)\b",
+    re.IGNORECASE,
 )
 _NOTHING_TO_LOOK_UP = "There is nothing to look up in that. Ask me anything about the documents."
 
@@ -82,15 +82,15 @@ def _find(question: Question, reading: Reading, searches: list[Step]) -> _Found:
         given = Passage("", "the given context", "", reading.context, 1.0, 0, len(reading.context))
         return _Found(choose(reading, [given], question.search), [given])
     passages = look_up(question, reading.query, searches)
-    cited = next((turn.document_ids for turn in reversed(question.history) if turn.document_ids), ())[:1]
-    if not (reading.leans and cited):
-        return _Found(choose(reading, passages, question.search), passages)
-    # What answered the question before comes first: the conversation is about it.
-    here = look_up(question, reading.query, searches, limit=_PER_DOCUMENT, document_ids=cited)
-    passages = [*here, *(passage for passage in passages if passage.document_id not in cited)]
-    known = {stem for text in stems_of([p.text for p in passages]) for stem in text}
-    quotes = choose(reading, passages if not own or own.keys() & known else here, question.search)
-    return _Found(quotes, passages, "" if not own or own.keys() & known else ", ".join(own.values()))
+    cited = next((turn.document_ids[:1] for turn in reversed(question.history) if turn.document_ids), ())
+    missing = ""
+    if reading.leans and cited:
+        # What answered the question before comes first: the conversation is about it.
+        here = look_up(question, reading.query, searches, limit=_PER_DOCUMENT, document_ids=cited)
+        passages = [*here, *(passage for passage in passages if passage.document_id not in cited)]
+        if own and own.keys().isdisjoint(stem for text in stems_of([p.text for p in passages]) for stem in text):
+            passages, missing = here, ", ".join(own.values())
+    return _Found(choose(reading, passages, question.search), passages, missing)
 
 
 def _in_files(
@@ -111,10 +111,8 @@ def _in_files(
 
 def _thoughts(reading: Reading, found: _Found) -> str:
     wanted = ", ".join(content_words(reading.query).values()) or "the document as a whole"
-    if not found.quotes:
-        return f"Looking for: {wanted}. No passage covers it."
     titles = ", ".join(dict.fromkeys(_place(passage) for passage in found.passages))
-    return f"Looking for: {wanted}. Passages found in {titles}. Quoting {len(found.quotes)} of them."
+    return f"Looking for: {wanted}. Passages found in {titles or 'no document'}. Quoting {len(found.quotes)} of them."
 
 
 def _compose(reading: Reading, found: _Found) -> tuple[str, Done]:
@@ -124,31 +122,28 @@ def _compose(reading: Reading, found: _Found) -> tuple[str, Done]:
         about = f" about {', '.join(wanted)}." if wanted else ": the question names nothing to look for."
         return f"I found nothing in the documents{about}", Done()
     sources = _sources(found)
-    text = ""
+    parts: list[str] = []
     citations: list[AnswerCitation] = []
     place = ""
     for quote in found.quotes:
         if _place(quote.passage) != place:
             place = _place(quote.passage)
-            lead = (
-                f"I found nothing about {found.missing} in {place}. What it says:"
-                if found.missing
-                else f"From {place}:"
-            )
-            text += f"\n\n{lead}" if text else lead
-        text += f"\n\n{quote.text}"
+            nothing = f"I found nothing about {found.missing} in {place}. What it says:"
+            parts.append(nothing if found.missing else f"From {place}:")
+        parts.append(quote.text)
         if quote in sources:
-            citations.append(AnswerCitation(len(text), (sources.index(quote),)))
-    return text, Done(tuple(as_source(source.passage, source.text) for source in sources), tuple(citations))
+            citations.append(AnswerCitation(len("\n\n".join(parts)), (sources.index(quote),)))
+    listed = tuple(as_source(source.passage, source.text) for source in sources)
+    return "\n\n".join(parts), Done(listed, tuple(citations))
 
 
 def _sources(found: _Found) -> list[Quote]:
     """The best documents, each by what is quoted of it, or by its best passage."""
-    quoted = [quote for quote in found.quotes if quote.passage.document_id]
-    best = {p.document_id: p for p in reversed(found.passages) if p.document_id}
-    order = list(dict.fromkeys(p.document_id for p in found.passages))
-    silent = [Quote(best[d], "") for d in order if d in best and d not in {q.passage.document_id for q in quoted}]
-    listed = [*quoted, *silent[: _SOURCES + len(silent) - len(order)]]
+    order = list(dict.fromkeys(p.document_id for p in found.passages if p.document_id))
+    listed = [quote for quote in found.quotes if quote.passage.document_id]
+    for document in order[:_SOURCES]:
+        if document not in {quote.passage.document_id for quote in listed}:
+            listed.append(Quote(next(p for p in found.passages if p.document_id == document), ""))
     return sorted(listed, key=lambda source: order.index(source.passage.document_id))
 
 

@@ -86,11 +86,10 @@ def _out_of_prompt(text: str) -> tuple[str, str]:
     context, questions = _CONTEXT.search(text), list(_QUESTION.finditer(text))
     if context is None or not questions:
         return text, ""
-    asked = questions[-1]
-    answer = _ANSWER.search(text, max(asked.end(), context.end()))
-    places = [asked.start(), context.start(), answer.start() if answer else len(text), len(text)]
+    labels = [context, questions[-1], *_ANSWER.finditer(text)]
 
     def under(label: re.Match[str]) -> str:
-        return text[label.end() : min(place for place in places if place >= label.end())].strip(" \n-")
+        ends = [other.start() for other in labels if other.start() >= label.end()]
+        return text[label.end() : min(ends, default=len(text))].strip(" \n-")
 
-    return under(asked), under(context).split("\n-----")[0]
+    return under(questions[-1]), under(context).split("\n-----")[0]

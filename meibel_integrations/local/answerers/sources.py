@@ -23,44 +23,27 @@ def look_up(
     if document_ids is not None:
         arguments["document_ids"] = list(document_ids)
     found = question.search(query, limit=limit, document_ids=document_ids)
-    shown = [_hit(passage, whole=question.whole_passages) for passage in found[:_SHOWN]]
-    steps += [ToolCall(call_id, "search", arguments), ToolResult(call_id, "search", shown)]
+    names = ("document_id", "title", "url", "score")
+    more = ("text", "start", "end", "ordinal") if question.whole_passages else ()
+    hits = [{name: getattr(passage, name) for name in (*names, *more)} for passage in found[:_SHOWN]]
+    if not more:
+        hits = [{**hit, "snippet": shorten(passage.text)} for hit, passage in zip(hits, found, strict=False)]
+    steps += [ToolCall(call_id, "search", arguments), ToolResult(call_id, "search", hits)]
     return found
-
-
-def _hit(passage: Passage, *, whole: bool) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "document_id": passage.document_id,
-        "title": passage.title,
-        "url": passage.url,
-        "score": passage.score,
-    }
-    if not whole:
-        return {**shown, "snippet": shorten(passage.text)}
-    return {**shown, "text": passage.text, "start": passage.start, "end": passage.end, "ordinal": passage.ordinal}
 
 
 def as_source(passage: Passage, quoted: str = "") -> AnswerSource:
     """A passage as a source; its snippet holds what was quoted from it."""
-    return AnswerSource(
-        title=passage.title,
-        url=passage.url,
-        snippet=shorten(passage.text, quoted),
-        score=passage.score,
-        document_id=passage.document_id,
-    )
+    snippet = shorten(passage.text, quoted)
+    return AnswerSource(passage.title, passage.url, snippet, passage.score, passage.document_id)
 
 
 def shorten(text: str, quoted: str = "") -> str:
     """About 500 characters of a passage, from a little before the quoted words on."""
     room = max(_SNIPPET, len(quoted) * 3 // 2 + 100)
-    if len(text) <= room:
-        return text
-    words = quoted.split()
-    match = re.search(r"\W+".join(re.escape(word.rstrip(":")) for word in words[:4]), text) if words else None
+    words = [re.escape(word.rstrip(":")) for word in quoted.split()[:4]]
+    match = re.search(r"\W+".join(words), text)
     at = match.start() if match else 0
-    start = max(min(at - 50, len(text) - room), 0) if at + len(quoted) + 50 > room else 0
-    if start:
-        start = text.find(" ", start) + 1
+    start = text.rfind(" ", 0, max(at - 50, 0)) + 1 if at + len(quoted) + 50 > room else 0
     end = text.rfind(" ", start, start + room) if start + room < len(text) else len(text)
     return ("\u2026 " if start else "") + text[start:end].strip() + (" \u2026" if end < len(text) else "")

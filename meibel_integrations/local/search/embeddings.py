@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from meibel_integrations.local.store.database import Database
+    from meibel_integrations.local.store.documents import Place
 
     Matrix = NDArray[Any]
 
@@ -42,16 +43,19 @@ class EmbeddingModel:
         return _unit(self.texts([text[:_LONGEST_TEXT] for text in texts]))
 
     def embed_query(self, text: str) -> Matrix:
-        row: Matrix = _unit([self.query(text[:_LONGEST_TEXT])])[0]
-        return row
+        return _unit([self.query(text[:_LONGEST_TEXT])]).reshape(-1)
+
+    def similarity(self, query: str, texts: Sequence[str]) -> list[float]:
+        """The cosine between a question and each text."""
+        return [float(cosine) for cosine in self.embed(texts) @ self.embed_query(query)]
 
 
 def _unit(rows: Any) -> Matrix:
     import numpy as np
 
-    matrix = np.asarray(rows, dtype=np.float32)
-    length: Matrix = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return matrix / np.maximum(length, 1e-9)
+    matrix: Matrix = np.array(rows, dtype=np.float32)
+    matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-9)
+    return matrix
 
 
 def embedding_model(given: Any) -> EmbeddingModel | None:
@@ -116,24 +120,35 @@ class Vectors:
         self._lock = threading.Lock()
         self._held: dict[int, tuple[int, Matrix, Matrix]] = {}
 
-    def of_scope(self, scope: int) -> tuple[Matrix, Matrix]:
+    def nearest(self, places: Sequence[Place], query: str, limit: int) -> list[tuple[int, float]]:
+        """The passages that are nearest to a question, with their cosines."""
+        import numpy as np
+
+        asked = self.model.embed_query(query)
+        found: list[tuple[int, float]] = []
+        for scope, first, last in places:
+            ids, matrix = self._of_scope(scope)
+            begin, end = np.searchsorted(ids, (first, last + 1))
+            cosines = matrix[begin:end] @ asked if len(ids) else ids
+            best = np.argsort(-cosines)[:limit]
+            found += [(int(ids[begin + i]), float(cosines[i])) for i in best if cosines[i] > 0]
+        return sorted(found, key=lambda pair: -pair[1])[:limit]
+
+    def _of_scope(self, scope: int) -> tuple[Matrix, Matrix]:
         """Passage ids, ascending, and a matrix with one row for each."""
         import numpy as np
 
         with self._lock:
             revision = self._db.read(partial(documents.scope_revision, scope=scope))
-            held = self._held.get(scope)
-            if held is None or held[0] != revision:
+            if scope not in self._held or self._held[scope][0] != revision:
                 self._complete(scope)
                 rows = self._db.read(partial(documents.load_vectors, scope=scope, model=self.model.name))
-                ids = np.array([row[0] for row in rows], dtype=np.int64)
-                matrix = np.frombuffer(b"".join(row[1] for row in rows), dtype=np.float16).astype(np.float32)
-                order = np.argsort(ids)
-                held = (revision, ids[order], matrix.reshape(len(rows), -1)[order] if rows else matrix)
-                self._held[scope] = held
+                ids = np.array([passage for passage, _ in rows], dtype=np.int64)
+                vectors = np.frombuffer(b"".join(vector for _, vector in rows), dtype=np.float16).astype(np.float32)
+                self._held[scope] = (revision, ids, vectors.reshape(len(rows), -1) if rows else vectors)
                 if len(self._held) > _SCOPES:
                     del self._held[next(iter(self._held))]
-            return held[1], held[2]
+            return self._held[scope][1:]
 
     def _complete(self, scope: int) -> None:
         missing = partial(documents.passages_without_vector, scope=scope, model=self.model.name, limit=_BATCH)
@@ -141,23 +156,3 @@ class Vectors:
             matrix = self.model.embed([text for _, text in batch]).astype("float16")
             rows = [(passage, row.tobytes()) for (passage, _), row in zip(batch, matrix, strict=True)]
             self._db.write(partial(documents.store_vectors, model=self.model.name, vectors=rows))
-
-    def nearest(
-        self, scopes: Sequence[int], query: str, limit: int, ranges: Sequence[tuple[int, int, int]] | None = None
-    ) -> list[tuple[int, float]]:
-        """The passages that are nearest to a question, with their cosines; perhaps only of ranges of a scope's ids."""
-        import numpy as np
-
-        asked = self.model.embed_query(query)
-        found: list[tuple[int, float]] = []
-        for scope in scopes:
-            ids, matrix = self.of_scope(scope)
-            if ranges is not None:
-                inside = [np.arange(*np.searchsorted(ids, (a, b + 1))) for s, a, b in ranges if s == scope]
-                chosen = np.concatenate(inside) if inside else np.arange(0)
-                ids, matrix = ids[chosen], matrix[chosen]
-            if len(ids):
-                cosines = matrix @ asked
-                best = np.argsort(-cosines)[:limit]
-                found += [(int(ids[i]), float(cosines[i])) for i in best]
-        return sorted(found, key=lambda pair: -pair[1])[:limit]

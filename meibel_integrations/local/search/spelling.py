@@ -16,16 +16,14 @@ def correct(conn: sqlite3.Connection, scopes: Sequence[int], stem: str) -> str |
     """The known word that is nearest to an unknown one; of several the most frequent."""
     if not stem.isalpha():
         return None
-    allowed = 2 if len(stem) >= _LONG else 1
-    best: tuple[int, int, str] | None = None
-    for word, passages in documents.words_like(conn, scopes, stem, 0 if len(stem) <= _SHORT else allowed):
-        if len(stem) <= _SHORT and sorted(word) != sorted(stem):
-            continue
-        mistakes = distance(stem, word, allowed)
-        if mistakes <= allowed and (best is None or (mistakes, -passages) < best[:2]):
-            best = (mistakes, -passages, word)
+    short, allowed = len(stem) <= _SHORT, 2 if len(stem) >= _LONG else 1
+    near = [
+        (mistakes, -passages, word)
+        for word, passages in documents.words_like(conn, scopes, stem, 0 if short else allowed)
+        if (not short or sorted(word) == sorted(stem)) and (mistakes := distance(stem, word, allowed)) <= allowed
+    ]
     # The index stems what it is asked for, and a stem that is stemmed again may be another word.
-    return best[2] if best and stems(best[2]) == [best[2]] else None
+    return next((word for _, _, word in sorted(near)[:1] if stems(word) == [word]), None)
 
 
 def distance(one: str, other: str, limit: int) -> int:

@@ -12,7 +12,7 @@ import threading
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]+")
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]+")
 _SIGNED = re.compile(r"(?<![\w+#])([A-Za-z])(\+\+|#)(?![\w+#])")  # C++, C#
 _CAMEL_NAME = re.compile(r"\b[A-Za-z]*[a-z][A-Z]\w*")
 _CAMEL_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -73,12 +73,10 @@ def content_words(text: str) -> dict[str, str]:
     subjects = {name.lower() for match in _SUBJECT.finditer(text) for name in match.groups() if name}
     kept: list[str] = []
     tokens = _TOKEN.findall(_spaced(text))
-    alone = len(tokens) == 1 and not _ASKING.match(text)
     for token in tokens:
-        word = _APOSTROPHE.sub("", token.strip(".:'\u2019"))
-        parts = _WORD.findall(word)
-        # A small word counts inside of a name: __init__, asyncio.wait_for, --all.
-        named = alone or _CODE.search(token)
+        parts = _WORD.findall(_APOSTROPHE.sub("", token.strip(".:'\u2019")))
+        # A small word counts alone, and inside of a name: __init__, asyncio.wait_for, --all.
+        named = (len(tokens) == 1 and not _ASKING.match(text)) or _CODE.search(token)
         kept += [part for part in parts if named or part.lower() in subjects or part.lower() not in _SMALL]
     found: dict[str, str] = {}
     for word, of_word in zip(kept, stems_of(kept), strict=True):
@@ -97,13 +95,13 @@ def derived_words(text: str, heading: str) -> str:
     extra = [f"{letter}{_sign_name(sign)}" for letter, sign in signed]
     extra += [part for name in _CAMEL_NAME.findall(heading) for part in _CAMEL_PART.findall(name)]
     if not text.isascii():
-        extra += [pair for run in _UNSPACED.findall(unicodedata.normalize("NFKC", text)) for pair in _pairs(run)]
+        extra += [pair for run in UNSPACED.findall(unicodedata.normalize("NFKC", text)) for pair in _pairs(run)]
     return " ".join(dict.fromkeys(extra))
 
 
 def _spaced(text: str) -> str:
     text = _SIGNED.sub(lambda match: f" {match[1]}{_sign_name(match[2])} ", text)
-    return text if text.isascii() else _UNSPACED.sub(lambda match: f" {' '.join(_pairs(match[0]))} ", text)
+    return text if text.isascii() else UNSPACED.sub(lambda match: f" {' '.join(_pairs(match[0]))} ", text)
 
 
 def _sign_name(sign: str) -> str:

@@ -18,6 +18,7 @@ from typing import Literal
 ScopeKind = Literal["agent", "session"]
 HEADING_SEPARATOR = " > "  # between the headings of a passage's path
 UPLOAD_URL_PREFIX = "upload:"  # an uploaded file has no place that a URL could name
+Place = tuple[int, int, int]  # a scope, and the first and the last id of passages in it
 _STALE = "?"  # no word: it stands in a vocabulary that is behind its index, also after a crash in between
 _IDS_PER_STATEMENT = 500  # SQLite's oldest default allows 999 parameters
 
@@ -298,24 +299,20 @@ def words_like(conn: sqlite3.Connection, scopes: Sequence[int], word: str, sprea
 
 
 def match_passages(
-    conn: sqlite3.Connection,
-    scope: int,
-    match: str,
-    weights: Sequence[float],
-    limit: int,
-    within: tuple[int, int] | None = None,
-) -> list[int]:
-    """The ids of a scope's best passages for an FTS5 expression, best first, perhaps only of a range of ids.
+    conn: sqlite3.Connection, place: Place, match: str, weights: Sequence[float], limit: int
+) -> list[tuple[int, float]]:
+    """The ids of the best passages for an FTS5 expression, best first, with what ``bm25()`` says, higher for better.
 
     ``weights`` are those of title, heading, body and extra.
     """
+    scope, first, last = place
     name = _index(scope)
     rows = conn.execute(
-        f"SELECT rowid FROM {name} WHERE {name} MATCH ? AND rowid BETWEEN ? AND ?"  # noqa: S608
-        f" ORDER BY bm25({name}, ?, ?, ?, ?), rowid LIMIT ?",
-        (match, *(within or (0, 1 << 62)), *weights, limit),
+        f"SELECT rowid, -bm25({name}, ?, ?, ?, ?) AS value FROM {name} WHERE {name} MATCH ?"  # noqa: S608
+        " AND rowid BETWEEN ? AND ? ORDER BY value DESC, rowid LIMIT ?",
+        (*weights, match, first, last, limit),
     )
-    return [int(row[0]) for row in rows]
+    return rows.fetchall()
 
 
 def load_passages(
@@ -338,7 +335,7 @@ def load_passages(
 
 def document_ranges(
     conn: sqlite3.Connection, tenant: str, scopes: Sequence[int], document_ids: Sequence[str]
-) -> list[tuple[int, int, int]]:
+) -> list[Place]:
     """The scope and the first and last passage of each of the documents; the passages of one are consecutive."""
     rows = conn.execute(
         "SELECT d.id, d.scope, min(p.id), max(p.id) FROM documents d JOIN passages p ON p.document = d.no"  # noqa: S608
@@ -355,10 +352,10 @@ def scope_revision(conn: sqlite3.Connection, scope: int) -> int:
 
 
 def load_vectors(conn: sqlite3.Connection, scope: int, model: str) -> list[tuple[int, bytes]]:
-    """The vectors that a model made of a scope's passages, by passage id."""
+    """The vectors that a model made of a scope's passages, in the order of their ids."""
     rows = conn.execute(
         "SELECT v.passage, v.vector FROM documents d JOIN passages p ON p.document = d.no"
-        " JOIN vectors v ON v.passage = p.id WHERE d.scope = ? AND v.model = ?",
+        " JOIN vectors v ON v.passage = p.id WHERE d.scope = ? AND v.model = ? ORDER BY p.id",
         (scope, model),
     )
     return rows.fetchall()
