@@ -51,7 +51,7 @@ def test_what_was_read_while_a_turn_ended_does_not_count() -> None:
 
     def interfere(command: Any) -> None:
         if isinstance(command, Send):
-            session.adopt(run)
+            session.adopt(run, own=True)
             session.settled(result)
 
     play(session.read(), history("one", "first"), before=interfere)

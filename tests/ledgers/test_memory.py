@@ -9,11 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from meibel_integrations.ledgers import interface
+from meibel_integrations.ledgers.entry import SessionBook
 from meibel_integrations.ledgers.interface import UNKNOWN, SessionState
 from meibel_integrations.ledgers.marks import TurnMark
 from meibel_integrations.ledgers.memory import MemoryLedger
+from tests.support.playing import play
 
 LONG = 60.0
 """A wait that would fail the test by its length."""
@@ -201,3 +204,42 @@ def test_everything_can_be_forgotten() -> None:
     ledger.clear()
     assert read(ledger) is UNKNOWN
     assert ledger.recall("w") is None
+
+
+def test_what_an_agents_partials_proved_to_be_is_remembered_for_that_agent() -> None:
+    ledger = MemoryLedger()
+    book = SessionBook(ledger, "http://x.test", SecretStr("k"))
+    seen: list[object] = []
+
+    def turn(proves: object) -> Any:
+        def flow(proven: Any) -> Any:
+            seen.append(proven.reading)
+            proven.reading = proves
+            return "done"
+            yield
+
+        return flow
+
+    assert play(book.reading_partials("a", turn("snapshot"))).result == "done"
+    play(book.reading_partials("a", turn("snapshot")))
+    play(book.reading_partials("b", turn(None)))
+    assert seen == [None, "snapshot", None]
+
+
+def test_words_are_remembered_by_tasks_too() -> None:
+    async def remember() -> str | None:
+        ledger = MemoryLedger()
+        await ledger.aremember("key", "word")
+        return await ledger.arecall("key")
+
+    assert asyncio.run(remember()) == "word"
+
+
+def test_a_turn_that_is_left_keeps_its_mark_for_whoever_comes_next() -> None:
+    book = SessionBook(MemoryLedger(), "http://x.test", SecretStr("k"))
+    entry = book.entry("s")
+    begun, _ = play(entry.begin("digest")).result
+    play(entry.abandon(begun))
+    state = play(entry.read()).result
+    assert state.mark is not None
+    assert not state.mark.open

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from meibel_integrations.errors import AgentTurnError, StreamInterrupted
-from meibel_integrations.models import Citation
+from meibel_integrations.models import Citation, Message
 from meibel_integrations.protocol import events
 from meibel_integrations.protocol.accumulator import Phase, TurnAccumulator
 from meibel_integrations.protocol.dialects.meibel import MeibelDialect
@@ -213,3 +213,17 @@ def test_a_block_of_text_shows_only_what_is_missing() -> None:
     assert [e.delta for e in turn.apply(events.TextReceived("Hello", "block"))] == ["lo"]
     assert turn.partial_text == "Hello"
     assert not turn.finished
+
+
+def test_an_answer_without_text_in_the_history_is_none() -> None:
+    turn = TurnAccumulator("s")
+    with pytest.raises(StreamInterrupted, match="without text"):
+        turn.recover(Message(role="assistant", message=" \n"))
+
+
+def test_what_the_history_tells_besides_the_answer_is_kept() -> None:
+    turn = TurnAccumulator("s")
+    told = [events.ThinkingReceived("Hm", "delta"), events.ThinkingReceived("Hmm.", "block")]
+    turn.recover(Message(role="assistant", message="So."), told)
+    assert turn.reply is not None
+    assert (turn.reply.message, turn.reply.thinking, turn.reply.recovered) == ("So.", "Hmm.", True)

@@ -289,3 +289,22 @@ def test_agents_are_asked_for_and_read() -> None:
     assert [(agent.id, agent.name) for agent in page.items] == [("a", "docs"), ("b", "")]
     with pytest.raises(ProtocolError, match="names no agent"):
         DIALECT.read_agent({"name": "docs"})
+
+
+def test_an_answer_in_too_many_wrappers_is_read_as_far_as_they_are_opened() -> None:
+    inner: dict[str, Any] = {"message": "deep"}
+    for _ in range(40):
+        inner = {"data": inner}
+    assert isinstance(DIALECT.decode(SSEEvent("completion", json.dumps(inner), "")), events.Completed)
+
+
+def test_a_completion_with_an_error_is_a_failure_with_its_words() -> None:
+    failed = DIALECT.decode(SSEEvent("completion", json.dumps({"data": {"error": "out of tokens"}}), ""))
+    assert isinstance(failed, events.Failed)
+    assert failed.message == "out of tokens"
+
+
+def test_a_mark_of_the_end_that_has_the_answer_is_a_completion() -> None:
+    ended = DIALECT.decode(SSEEvent("stream_complete", json.dumps({"message": "whole"}), ""))
+    assert isinstance(ended, events.Completed)
+    assert ended.texts == ("whole",)

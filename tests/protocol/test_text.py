@@ -278,3 +278,17 @@ def test_a_whole_block_corrects_its_deltas_but_not_what_was_shown() -> None:
     assert shown == ["Nine.", "", "\n\nYes", ".", ""]
     assert text.text == "Nine.\n\nYes."
     assert text.finish([]) == ("", "Ten.\n\nYes.", False)
+
+
+def test_an_empty_whole_corrects_nothing() -> None:
+    text = TextAccumulator()
+    text.delta("a")
+    assert text.block("") == ""
+    assert text.finish([]).text == "a"
+
+
+def test_white_space_at_the_beginning_does_not_count() -> None:
+    text = TextAccumulator("delta")
+    text.partial("\n Hel")
+    rest, whole, agreed = text.finish(["Hello"])
+    assert (rest, whole, agreed) == ("lo", "Hello", True)
