@@ -308,3 +308,8 @@ def test_a_mark_of_the_end_that_has_the_answer_is_a_completion() -> None:
     ended = DIALECT.decode(SSEEvent("stream_complete", json.dumps({"message": "whole"}), ""))
     assert isinstance(ended, events.Completed)
     assert ended.texts == ("whole",)
+
+
+def test_markers_go_where_the_plain_text_shows_what_they_are() -> None:
+    done = DIALECT.read_answer({"response": {"message": "Blue [1]."}, "assistant_response": "Blue."})
+    assert done.texts[0] == "Blue."

@@ -292,3 +292,21 @@ def test_white_space_at_the_beginning_does_not_count() -> None:
     text.partial("\n Hel")
     rest, whole, agreed = text.finish(["Hello"])
     assert (rest, whole, agreed) == ("lo", "Hello", True)
+
+
+def test_a_blank_whole_corrects_nothing_either() -> None:
+    text = TextAccumulator()
+    text.delta("a")
+    assert text.block(" ") == ""
+    assert text.finish([]).text == "a"
+
+
+def test_a_snapshot_that_starts_anew_after_a_tool_is_a_block_of_its_own() -> None:
+    text = TextAccumulator()
+    for piece in ("Let", "Let me look it up.", "Let me look it up. Now."):
+        text.partial(piece)
+    fresh = TextAccumulator()
+    fresh.partial("Let me look.")
+    fresh.after_tool()
+    fresh.partial("The sky")
+    assert fresh.finish(["Let me look.\n\nThe sky is blue."]).text == "Let me look.\n\nThe sky is blue."
