@@ -31,7 +31,7 @@ demo: $(VENV)/.installed-all ## Ask an embedded agent through LangChain and Llam
 	@$(BIN)/python -m meibel_integrations demo
 
 test: $(VENV)/.installed-dev lint types imports ## Everything: tests, linters, type checks
-	$(BIN)/python -m pytest -q -n 2 --ignore=tests/browser
+	$(BIN)/python -m pytest -q -n 2
 
 test-browser: $(VENV)/.installed-dev ## The local service's page, in a Chromium that is on the PATH
 	$(BIN)/python -m pytest -q tests/browser

@@ -37,6 +37,7 @@ from meibel_integrations.protocol.agents import AgentRef
 from meibel_integrations.protocol.text import Partials
 
 __all__ = [
+    "INSTEAD",
     "LLAMA_CLOUD",
     "MEIBEL",
     "EngineKeywords",

@@ -22,7 +22,7 @@ from meibel_integrations.local.store.steps import AnswerCitation, Delta, Done, S
 
 _SOURCES = 5
 _PER_DOCUMENT = 4  # passages of the document that a conversation is about
-_ENOUGH = 0.5  # the share of a question that a file has to have to be asked before the documents
+_ENOUGH = 0.5  # the share of a question that a document has to have to be asked before all others
 _PIECE = re.compile(r"\s*\S+\s*(?=\s|$)|\s+")
 _FILE_WORD = re.compile(
     r"(?:files?|documents?|pdf|attach\w*|upload\w*|summar\w*|tl;?dr|sent|says?|contents?)$", re.IGNORECASE
@@ -88,9 +88,15 @@ def _find(question: Question, reading: Reading, searches: list[Step]) -> _Found:
         # What answered the question before comes first: the conversation is about it.
         here = look_up(question, reading.query, searches, limit=_PER_DOCUMENT, document_ids=cited)
         passages = [*here, *(passage for passage in passages if passage.document_id not in cited)]
-        if own and own.keys().isdisjoint(stem for text in stems_of([p.text for p in passages]) for stem in text):
+        if own and own.keys().isdisjoint(_words(passages)):
             passages, missing = here, ", ".join(own.values())
+        if len(own.keys() & _words(here)) >= _ENOUGH * len(own):
+            return _Found(choose(reading, here, question.search), passages)
     return _Found(choose(reading, passages, question.search), passages, missing)
+
+
+def _words(passages: Sequence[Passage]) -> set[str]:
+    return {stem for text in stems_of([passage.text for passage in passages]) for stem in text}
 
 
 def _in_files(

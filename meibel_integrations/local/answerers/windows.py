@@ -145,8 +145,9 @@ def _scores(reading: Reading, quotes: Sequence[Quote], passages: Sequence[Passag
     weights |= search.weigh(reading.asked)
     texts = [f"{quote.asked} {quote.text}".strip()[:_WINDOW] for quote in quotes]
     covered = [_share(weights, words) for words in stems_of(texts)]
-    # what a follow-up asks is in its own words; the earlier ones only found the place
-    near = search.similarity(reading.asked, texts) or covered
+    near = search.similarity(reading.query, texts) or covered
+    if reading.leans and (own := search.similarity(reading.asked, texts)):
+        near = own  # what a follow-up asks is in its own words; the earlier ones only found the place
     headings = stems_of([f"{passage.title} {passage.heading}" for passage in passages])
     of_passage = {
         id(passage): _HEADING * _share(weights, heading)

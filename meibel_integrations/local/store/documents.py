@@ -128,7 +128,7 @@ def index_by_scope(conn: sqlite3.Connection) -> None:
     for (scope,) in conn.execute("SELECT id FROM document_scopes").fetchall():
         _create_index(conn, scope)
         conn.execute(
-            f"INSERT INTO {_index(scope)} (rowid, title, heading, body, extra)"  # noqa: S608
+            f"INSERT INTO {index_name(scope)} (rowid, title, heading, body, extra)"  # noqa: S608
             " SELECT f.rowid, f.title, f.heading, f.body, f.extra FROM documents d"
             " JOIN passages p ON p.document = d.no JOIN passages_fts f ON f.rowid = p.id WHERE d.scope = ?",
             (scope,),
@@ -138,12 +138,13 @@ def index_by_scope(conn: sqlite3.Connection) -> None:
     conn.execute("DROP TABLE passages_fts")
 
 
-def _index(scope: int) -> str:
+def index_name(scope: int) -> str:
+    """The table that holds the text of a scope's passages."""
     return f"passages_fts_{scope:d}"
 
 
 def _create_index(conn: sqlite3.Connection, scope: int) -> None:
-    name = _index(scope)
+    name = index_name(scope)
     conn.execute(f"CREATE VIRTUAL TABLE {name} USING fts5 (title, heading, body, extra, tokenize = 'porter unicode61')")
     conn.execute(f"CREATE VIRTUAL TABLE {name}_words USING fts5vocab ({name}, 'row')")
     # Fewer, larger index segments while a tree is being ingested.
@@ -155,7 +156,7 @@ def count_words(conn: sqlite3.Connection, scope: int) -> None:
     if not conn.execute("SELECT 1 FROM vocabulary WHERE scope = ? AND word = ?", (scope, _STALE)).fetchone():
         return
     conn.execute("DELETE FROM vocabulary WHERE scope = ?", (scope,))
-    conn.execute(f"INSERT INTO vocabulary SELECT ?, term, doc FROM {_index(scope)}_words", (scope,))  # noqa: S608
+    conn.execute(f"INSERT INTO vocabulary SELECT ?, term, doc FROM {index_name(scope)}_words", (scope,))  # noqa: S608
     conn.execute(
         "INSERT INTO vocabulary SELECT ?, '', count(*) FROM passages p JOIN documents d ON d.no = p.document"
         " WHERE d.scope = ?",
@@ -226,7 +227,7 @@ def replace_documents(
     )
     conn.executemany('INSERT INTO passages (id, document, ordinal, start, "end") VALUES (?, ?, ?, ?, ?)', passages)
     conn.executemany(
-        f"INSERT INTO {_index(scope)} (rowid, title, heading, body, extra) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
+        f"INSERT INTO {index_name(scope)} (rowid, title, heading, body, extra) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
         indexed,
     )
     if not more_follow:
@@ -247,7 +248,7 @@ def remove_documents(
             (tenant, scope, *some),
         ).fetchall()
         conn.executemany(
-            f"DELETE FROM {_index(scope)} WHERE rowid IN (SELECT id FROM passages WHERE document = ?)",  # noqa: S608
+            f"DELETE FROM {index_name(scope)} WHERE rowid IN (SELECT id FROM passages WHERE document = ?)",  # noqa: S608
             found,
         )
         conn.executemany("DELETE FROM passages WHERE document = ?", found)
@@ -263,8 +264,8 @@ def drop_scope(conn: sqlite3.Connection, scope: int) -> None:
     conn.execute("DELETE FROM passages WHERE document IN (SELECT no FROM documents WHERE scope = ?)", (scope,))
     for table, column in (("documents", "scope"), ("vocabulary", "scope"), ("document_scopes", "id")):
         conn.execute(f"DELETE FROM {table} WHERE {column} = ?", (scope,))  # noqa: S608
-    conn.execute(f"DROP TABLE {_index(scope)}_words")
-    conn.execute(f"DROP TABLE {_index(scope)}")
+    conn.execute(f"DROP TABLE {index_name(scope)}_words")
+    conn.execute(f"DROP TABLE {index_name(scope)}")
 
 
 def list_documents(conn: sqlite3.Connection, tenant: str, scope: int) -> list[DocumentRow]:
@@ -306,7 +307,7 @@ def match_passages(
     ``weights`` are those of title, heading, body and extra.
     """
     scope, first, last = place
-    name = _index(scope)
+    name = index_name(scope)
     rows = conn.execute(
         f"SELECT rowid, -bm25({name}, ?, ?, ?, ?) AS value FROM {name} WHERE {name} MATCH ?"  # noqa: S608
         " AND rowid BETWEEN ? AND ? ORDER BY value DESC, rowid LIMIT ?",
@@ -325,7 +326,7 @@ def load_passages(
             ids = passage_ids[i : i + _IDS_PER_STATEMENT]
             rows = conn.execute(
                 'SELECT p.id, d.id, d.path, d.title, d.url, f.heading, f.body, p.start, p."end", p.ordinal'  # noqa: S608
-                f" FROM passages p JOIN documents d ON d.no = p.document JOIN {_index(scope)} f ON f.rowid = p.id"
+                f" FROM passages p JOIN documents d ON d.no = p.document JOIN {index_name(scope)} f ON f.rowid = p.id"
                 f" WHERE p.id IN ({_marks(ids)}) AND d.tenant = ? AND d.scope = ?",
                 (*ids, tenant, scope),
             )
@@ -365,7 +366,7 @@ def passages_without_vector(conn: sqlite3.Connection, scope: int, model: str, li
     """Passages of a scope that the model has not seen yet: id, and title, heading and text in one."""
     rows = conn.execute(
         f"SELECT p.id, d.title || '. ' || f.heading || '. ' || f.body FROM documents d"  # noqa: S608
-        f" JOIN passages p ON p.document = d.no JOIN {_index(scope)} f ON f.rowid = p.id"
+        f" JOIN passages p ON p.document = d.no JOIN {index_name(scope)} f ON f.rowid = p.id"
         " LEFT JOIN vectors v ON v.passage = p.id AND v.model = ? WHERE d.scope = ? AND v.passage IS NULL LIMIT ?",
         (model, scope, limit),
     )

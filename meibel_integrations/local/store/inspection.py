@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from meibel_integrations.local.store.documents import index_name
 from meibel_integrations.local.store.turn_log import TurnRow, find_turn, list_turns
 
 
@@ -168,9 +169,12 @@ def list_passages(
     conn: sqlite3.Connection, tenant: str, document_id: str, *, first: int = 0, limit: int = -1
 ) -> list[StoredPassage]:
     """A document's passages in reading order, from an ordinal on."""
+    scope = conn.execute("SELECT scope FROM documents WHERE tenant = ? AND id = ?", (tenant, document_id)).fetchone()
+    if scope is None:
+        return []
     rows = conn.execute(
-        'SELECT p.ordinal, p.start, p."end", f.heading, f.body'
-        " FROM documents d JOIN passages p ON p.document = d.no JOIN passages_fts f ON f.rowid = p.id"
+        'SELECT p.ordinal, p.start, p."end", f.heading, f.body'  # noqa: S608 - the name is ours
+        f" FROM documents d JOIN passages p ON p.document = d.no JOIN {index_name(*scope)} f ON f.rowid = p.id"
         " WHERE d.tenant = ? AND d.id = ? AND p.ordinal >= ? ORDER BY p.ordinal LIMIT ?",
         (tenant, document_id, first, limit),
     )
