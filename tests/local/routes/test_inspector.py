@@ -253,7 +253,7 @@ def test_documents_are_listed_and_searched_with_scores(library: LocalMeibel, api
     assert get(client, f"/_local/agents/{library.agent_id}/documents", contains="LONG.md")["total"] == 1
 
     hits = get(client, "/_local/search", q="heron", agent_id=library.agent_id)["passages"]
-    assert {hit["title"] for hit in hits} == {"Bird 0", "Bird 1", "Bird 2"}
+    assert {hit["title"] for hit in hits[:3]} == {"Bird 0", "Bird 1", "Bird 2"}
     assert all(hit["score"] > 0 for hit in hits)
 
 
