@@ -13,11 +13,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from meibel_integrations import errors
+from meibel_integrations.conversation.gate import Gate
 from meibel_integrations.conversation.lineage import Divergence
 from meibel_integrations.conversation.messages import (
     NeutralMessage,
@@ -30,14 +30,11 @@ from meibel_integrations.conversation.options import RunOptions, Target
 from meibel_integrations.conversation.plan import newest_anchor
 from meibel_integrations.conversation.results import RunResult
 from meibel_integrations.conversation.run import ConversationRun
-from meibel_integrations.ledgers import interface
 from meibel_integrations.ledgers.entry import SessionBook
-from meibel_integrations.ledgers.interface import SessionState, head_marker
-from meibel_integrations.ledgers.marks import TurnMark
-from meibel_integrations.ledgers.memory import MemoryLedger
+from meibel_integrations.ledgers.interface import head_marker
 from meibel_integrations.models import Message
 from meibel_integrations.protocol.agents import AgentRef
-from meibel_integrations.protocol.commands import NOW, Call, Flow, Sleep, Wait
+from meibel_integrations.protocol.commands import Call, Flow, Sleep
 from meibel_integrations.protocol.dialects.interface import Dialect
 from meibel_integrations.protocol.service import Service
 from meibel_integrations.protocol.sessions import get_history, get_session
@@ -46,7 +43,6 @@ __all__ = ["HeldSession", "OpenStream", "without_copy"]
 
 logger = logging.getLogger(__name__)
 
-_GATE = "gate"
 # A reader whose client has left steps out of its stream with the next piece, and does not come back.
 _LOOK_AGAIN, _STEPS_OUT = 0.05, 1.0
 _MAX_SOURCES = 1_000
@@ -98,8 +94,7 @@ class HeldSession:
         self._options = options
         # Engines that were made from each other share it: a server makes one for each request.
         self._streams = WeakValueDictionary[str, OpenStream]() if streams is None else streams
-        self._gate = MemoryLedger()
-        self._entered = TurnMark("", "", "")
+        self._gate = Gate()
         self._first_id = session_id
         self._seen_agent = target.agent
         self._held: list[Message] | None = None
@@ -135,22 +130,14 @@ class HeldSession:
 
         Whoever entered has to :meth:`leave`.
         """
-        started: datetime = yield NOW
-        while True:
-            state: SessionState = self._gate.update(_GATE, lambda state: (state, state))
-            if self._gate.update(_GATE, interface.take(self._entered, state.version)):
-                return
-            now: datetime = yield NOW
-            left = self._options.reconcile_deadline - (now - started).total_seconds()
-            if left <= 0:
-                raise errors.SessionBusyError(
-                    "The engine is still sending another message. Use one engine per conversation: with_session(…)."
-                )
-            yield Wait(self._gate.watch(_GATE, state.version), left)
+        if not (yield from self._gate.enter(self._options.reconcile_deadline)):
+            raise errors.SessionBusyError(
+                "The engine is still sending another message. Use one engine per conversation: with_session(…)."
+            )
 
     def leave(self) -> None:
         """Another turn may be sent."""
-        self._gate.update(_GATE, interface.forget(self._entered))
+        self._gate.leave()
 
     def plan(self, question: NeutralMessage, given: Sequence[NeutralMessage] | None) -> Flow[ConversationRun]:
         """The run for a question: in a session, or in a new one that is seeded with the list given.
