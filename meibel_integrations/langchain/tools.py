@@ -35,7 +35,7 @@ __all__ = ["llama_cloud_tool", "meibel_tool"]
 _GROUPS = 256
 
 
-class Question(BaseModel):
+class ToolQuestion(BaseModel):
     """What another agent asks."""
 
     query: str = Field(description="The question, in whole sentences and with all that it needs to be understood.")
@@ -107,7 +107,7 @@ def _tool(model: HostedChatModel, name: str, description: str) -> StructuredTool
     return StructuredTool(
         name=name,
         description=description,
-        args_schema=Question,
+        args_schema=ToolQuestion,
         func=ask,
         coroutine=ask_async,
         response_format="content_and_artifact",

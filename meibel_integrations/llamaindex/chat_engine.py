@@ -28,6 +28,7 @@ from meibel_integrations.llamaindex.agent import (
 )
 from meibel_integrations.llamaindex.llm import HostedLLM
 from meibel_integrations.llamaindex.messages import to_chat_messages, with_files
+from meibel_integrations.llamaindex.queries import HostedQueryEngine
 from meibel_integrations.llamaindex.responses import HostedChatResponse, HostedStreamingResponse
 from meibel_integrations.llamaindex.run import EngineRun
 from meibel_integrations.llamaindex.tools import ask_tool
@@ -295,8 +296,6 @@ class HostedChatEngine(BaseChatEngine, Closing, AsyncClosing):
 
     def as_query_engine(self) -> BaseQueryEngine:
         """A query engine whose every query is a message in this engine's session."""
-        from meibel_integrations.llamaindex.query_engine import HostedQueryEngine  # it is made of engines
-
         return HostedQueryEngine.over(self)
 
     # Connections

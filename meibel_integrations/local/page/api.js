@@ -80,3 +80,13 @@ async function reason(response) {
 
 export const query = (fields) =>
 	new URLSearchParams(Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== ""));
+
+// Runs a load; what comes back after a newer one began is thrown away.
+export function newest() {
+	let number = 0;
+	return async (load, show) => {
+		const mine = ++number;
+		const found = await load();
+		if (mine === number) show(found);
+	};
+}

@@ -1,8 +1,7 @@
 // Where the conversation of a session comes from, and which sessions came from it.
 
-import { call } from "./api.js";
+import { call, newest } from "./api.js";
 import { ago, h, icon, name, plain, plural } from "./dom.js";
-import { newest } from "./inspector.js";
 
 export function continuityTab() {
 	const element = h("div");

@@ -1,8 +1,7 @@
 // The documents of an agent: a list, a search with scores, and a document with the cited passage marked.
 
-import { call, query } from "./api.js";
+import { call, newest, query } from "./api.js";
 import { announce, brief, h, icon, iconButton, name, plain, plural, quiet } from "./dom.js";
-import { newest } from "./inspector.js";
 
 const AROUND = 12;
 const PAGE = 50;

@@ -1,8 +1,7 @@
 // Faults on request: the next turns fail in the ways that are chosen here.
 
-import { call } from "./api.js";
+import { call, newest } from "./api.js";
 import { announce, h, plural, quiet } from "./dom.js";
-import { newest } from "./inspector.js";
 
 export function faultsTab() {
 	const waiting = h("div");

@@ -75,13 +75,3 @@ export function createInspector(page) {
 		},
 	};
 }
-
-// Runs a load; what comes back after a newer one began is thrown away.
-export function newest() {
-	let number = 0;
-	return async (load, show) => {
-		const mine = ++number;
-		const found = await load();
-		if (mine === number) show(found);
-	};
-}

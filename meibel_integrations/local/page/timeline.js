@@ -1,8 +1,7 @@
 // What the agent did in a turn, step by step.
 
-import { call } from "./api.js";
+import { call, newest } from "./api.js";
 import { h, json, plain, plural } from "./dom.js";
-import { newest } from "./inspector.js";
 
 const POLL = 700;
 

@@ -1,8 +1,7 @@
 // What went over the wire: the events of the turn as they are sent, and the requests of this key.
 
-import { call } from "./api.js";
+import { call, newest } from "./api.js";
 import { copyButton, h, json, plain, quiet } from "./dom.js";
-import { newest } from "./inspector.js";
 
 const MOST_SHOWN = 200000;
 

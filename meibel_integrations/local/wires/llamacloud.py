@@ -99,7 +99,7 @@ class LlamaCloudStream:
 # Events
 
 
-class _Event(NamedTuple):
+class _SentEvent(NamedTuple):
     """``name`` is the SSE event under which it travels."""
 
     name: str
@@ -111,15 +111,15 @@ _WHOLE = "message"
 _NO_USAGE = {"duration_ms": None, "total_input_tokens": None, "total_output_tokens": None, "turns": None}
 
 
-def _delta(kind: str, content: str) -> _Event:
-    return _Event(_DELTA, {"type": kind, "content": content})
+def _delta(kind: str, content: str) -> _SentEvent:
+    return _SentEvent(_DELTA, {"type": kind, "content": content})
 
 
-def _whole(kind: str, **fields: Any) -> _Event:
-    return _Event(_WHOLE, {"type": kind, **fields})
+def _whole(kind: str, **fields: Any) -> _SentEvent:
+    return _SentEvent(_WHOLE, {"type": kind, **fields})
 
 
-def _encode(events: Iterator[_Event] | Sequence[_Event]) -> bytes:
+def _encode(events: Iterator[_SentEvent] | Sequence[_SentEvent]) -> bytes:
     return b"".join(encode_event(event.name, to_json(event.data)) for event in events)
 
 
@@ -130,14 +130,14 @@ class _TurnEvents:
         self._thinking: list[str] = []
         self._found: set[str | None] = set()
 
-    def begin(self, turn: TurnRow) -> Iterator[_Event]:
+    def begin(self, turn: TurnRow) -> Iterator[_SentEvent]:
         yield _whole("user_input", content=turn.user_message)
         if turn.skipped_index_ids:
             ids = list(turn.skipped_index_ids)
             message = f"these indexes cannot be queried and were skipped: {', '.join(ids)}"
             yield _whole("warning", message=message, skipped_index_ids=ids)
 
-    def step(self, step: LogStep) -> Iterator[_Event]:
+    def step(self, step: LogStep) -> Iterator[_SentEvent]:
         if isinstance(step, Status):
             return
         if isinstance(step, Thinking):
@@ -156,7 +156,7 @@ class _TurnEvents:
                 result = _results(result)
             yield _whole("tool_result", call_id=step.id, name=step.name, result=result)
 
-    def end(self, turn: TurnRow) -> Iterator[_Event]:
+    def end(self, turn: TurnRow) -> Iterator[_SentEvent]:
         if turn.done is not None:
             yield from self._end_of_thinking()
             yield from self._sources(turn.signal_id, turn.done.sources)
@@ -171,12 +171,12 @@ class _TurnEvents:
             skipped_index_ids=list(turn.skipped_index_ids),
         )
 
-    def _end_of_thinking(self) -> Iterator[_Event]:
+    def _end_of_thinking(self) -> Iterator[_SentEvent]:
         if self._thinking:
             yield _whole("thinking", content="".join(self._thinking))
             self._thinking = []
 
-    def _sources(self, signal_id: str, sources: Sequence[AnswerSource]) -> Iterator[_Event]:
+    def _sources(self, signal_id: str, sources: Sequence[AnswerSource]) -> Iterator[_SentEvent]:
         """The sources that no search of this turn has shown."""
         hits = [
             {
