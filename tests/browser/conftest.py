@@ -67,7 +67,14 @@ class Watched:
 
 
 @pytest.fixture
-def watched(browser: Browser) -> Iterator[Watched]:
+def start() -> Iterator[Callable[..., LocalMeibel]]:
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(LocalMeibel(**options))
+
+
+@pytest.fixture
+def watched(browser: Browser, start: Callable[..., LocalMeibel]) -> Iterator[Watched]:
+    """Comes after `start`, so the page closes before its service does: an open page would complain of the loss."""
     context = browser.new_context(
         viewport={"width": 1280, "height": 800}, permissions=["clipboard-read", "clipboard-write"]
     )
@@ -81,12 +88,6 @@ def watched(browser: Browser) -> Iterator[Watched]:
 @pytest.fixture
 def page(watched: Watched) -> Page:
     return watched.page
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., LocalMeibel]]:
-    with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(LocalMeibel(**options))
 
 
 @pytest.fixture
