@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from langchain_core.output_parsers import BaseOutputParser
@@ -113,17 +114,13 @@ class AnswerForm:
     @staticmethod
     def _json(text: str) -> Any:
         """The JSON of a text: bare, in a Markdown block, or with words around it."""
-        try:
+        with suppress(ValueError):
             return json.loads(text)
-        except ValueError:
-            pass
         decoder = json.JSONDecoder()
         for at, letter in enumerate(text):
             if letter in "{[":
-                try:
+                with suppress(ValueError):
                     return decoder.raw_decode(text, at)[0]
-                except ValueError:
-                    continue
         raise ValueError("it holds no JSON")
 
 
