@@ -45,6 +45,20 @@ FaultName = Literal[
     "ndjson",
 ]
 
+VARIANTS: dict[FaultName, str] = {
+    "snapshots": "each partial text is everything so far, not the new text alone",
+    "json_text": "the data of each event is JSON text inside of JSON",
+    "nested_events": "each event is {event, data} inside of its data",
+    "upper_case": "the kinds of the events are in upper case",
+    "repeated_events": "each event with a sequence comes twice",
+    "done_marker": "the stream ends with data: [DONE] behind the completion",
+    "no_completion": "data: [DONE] comes in place of the completion",
+    "empty_completion": "the completion has no text",
+    "trimmed_completion": "the completion's text is without its last character",
+    "ndjson": "the stream is JSON, one object a line",
+}
+"""Nothing breaks: the answer comes in another form, which the documents do not exclude."""
+
 FAULTS: dict[FaultName, str] = {
     "reset_before_head": "the connection is reset before any answer",
     "reset_after_head": "the connection is reset after the response's head",
@@ -65,35 +79,10 @@ FAULTS: dict[FaultName, str] = {
     "error_event": "the stream ends with an error event",
     "huge_event": "one event of the stream has 10 MB",
     "endless": "the stream goes on with comments until the client leaves",
-    "snapshots": "each partial text is everything so far, not the new text alone",
-    "json_text": "the data of each event is JSON text inside of JSON",
-    "nested_events": "each event is {event, data} inside of its data",
-    "upper_case": "the kinds of the events are in upper case",
-    "repeated_events": "each event with a sequence comes twice",
-    "done_marker": "the stream ends with data: [DONE] behind the completion",
-    "no_completion": "data: [DONE] comes in place of the completion",
-    "empty_completion": "the completion has no text",
-    "trimmed_completion": "the completion's text is without its last character",
-    "ndjson": "the stream is JSON, one object a line",
+    **VARIANTS,
 }
 
-VARIANTS: frozenset[FaultName] = frozenset(
-    {
-        "snapshots",
-        "json_text",
-        "nested_events",
-        "upper_case",
-        "repeated_events",
-        "done_marker",
-        "no_completion",
-        "empty_completion",
-        "trimmed_completion",
-        "ndjson",
-    }
-)
-"""Nothing breaks: the answer comes in another form, which the documents do not exclude."""
-
-OF_STREAMS: frozenset[FaultName] = VARIANTS | {
+OF_STREAMS: frozenset[FaultName] = frozenset(VARIANTS) | {
     "cut_after_connected",
     "cut_inside_delta",
     "cut_inside_character",
