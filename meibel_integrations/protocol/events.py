@@ -6,6 +6,7 @@ the wire did not say.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ __all__ = [
     "Undecodable",
     "Unknown",
     "Warned",
+    "with_whole_characters",
 ]
 
 Reading = Literal["delta", "partial", "block"]
@@ -181,3 +183,14 @@ TurnEvent = (
     | Undecodable
     | Unknown
 )
+
+
+def with_whole_characters(found: TurnEvent, clean: Any, read: Callable[[Any], TurnEvent]) -> TurnEvent:
+    """The event of a payload that has halves of surrogate pairs: ``found`` with them, ``read(clean)`` without.
+
+    Text keeps its halves, as the other half may follow in the next event.
+    """
+    if not isinstance(found, TextReceived | ThinkingReceived):
+        return read(clean)
+    found.data = clean
+    return found

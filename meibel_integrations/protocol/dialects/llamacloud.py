@@ -6,6 +6,7 @@ Facts that neither tells are assumed and marked so here; nothing was checked aga
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from meibel_integrations.errors import InvalidInputError, ProtocolError
@@ -169,11 +170,7 @@ class LlamaCloudDialect:
                 return events.Failed(event.data, data=event.data)
             return events.Undecodable(event.type, event.data)
         found = _decoded(event.type, data)
-        if data is not clean:
-            if not isinstance(found, events.TextReceived | events.ThinkingReceived):
-                return _decoded(event.type, clean)
-            found.data = clean
-        return found
+        return found if data is clean else events.with_whole_characters(found, clean, partial(_decoded, event.type))
 
 
 def checked_indexes(index_ids: tuple[str, ...]) -> tuple[str, ...]:

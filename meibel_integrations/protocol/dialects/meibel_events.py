@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from meibel_integrations.models import Artifact, CallToAction, ToolActivity
@@ -46,11 +47,7 @@ def decode_event(event: SSEEvent) -> events.TurnEvent:
     except ValueError:
         return _not_json(event)
     found = _decoded(event.type, data)
-    if data is not clean:
-        if not isinstance(found, events.TextReceived | events.ThinkingReceived):
-            return _decoded(event.type, clean)
-        found.data = clean
-    return found
+    return found if data is clean else events.with_whole_characters(found, clean, partial(_decoded, event.type))
 
 
 def read_answer(body: Mapping[str, Any]) -> events.TurnEvent:
