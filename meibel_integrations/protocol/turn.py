@@ -146,7 +146,6 @@ def _recovering(
             errors.StreamInterrupted,
             errors.TurnOutcomeUnknown,
         ) as error:
-            yield FINISH
             lost = LostTurn(turn, request.body.user_message, turns_before, error)
             done = yield from lost.find(service, recovery, may_resend=may_resend)
             if done is not None:
